@@ -1,0 +1,57 @@
+# Short verbs. `make help` lists them; each does its own set-up.
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup demo test lint types ratchet unit acceptance bench serve format lock clean
+# Bytecode caches are part of how fast the product is; a shell that switches them off must not slow tests and demo.
+unexport PYTHONDONTWRITEBYTECODE
+
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
+
+help: ## List the verbs
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Install everything into .venv (does nothing when nothing changed)
+	@tools/setup.sh
+
+demo: setup ## The main job, end to end, on this machine
+	@tools/demo.sh
+
+test: lint types ## Everything that CI checks
+	$(PYTEST)
+
+lint: setup ratchet ## Style, format, the laws of the house, our own lints
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/python -m tools.lints
+
+types: setup ## mypy --strict
+	$(BIN)/mypy
+
+ratchet: setup ## No file or function outgrows its limit
+	$(BIN)/python -m tools.ratchet
+
+unit: setup ## The quick tests: seconds
+	$(PYTEST) tests/unit
+
+acceptance: setup ## The real server, driven from outside
+	$(PYTEST) tests/acceptance
+
+bench: setup ## Measure against the yardsticks
+	$(BIN)/python -m benchmarks
+
+serve: setup ## The server in the foreground
+	$(BIN)/penstock up
+
+format: setup ## Put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: ## Resolve requirements.lock anew (needs uv)
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--upgrade --quiet --custom-compile-command "make lock" --output-file requirements.lock
+
+clean: ## Remove what the other verbs made
+	rm -rf .venv dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
