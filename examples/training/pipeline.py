@@ -86,4 +86,4 @@ def located(data_url: str) -> str:
 
 
 if __name__ == "__main__":
-    print(training_pipeline())
+    print(training_pipeline().outputs)
