@@ -13,7 +13,9 @@ scratch=$(mktemp -d "${TMPDIR:-/tmp}/penstock-demo.XXXXXX")
 export PENSTOCK_HOME=${DEMO_HOME:-$scratch/home}
 server= # its process id
 
-say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+bold='' plain=''
+[ ! -t 1 ] || bold=$'\033[1m' plain=$'\033[0m'
+say() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
 show() { printf '$ %s\n' "$*"; }
 fail() {
   printf '\nThe demo failed: %s\n' "$*" >&2
@@ -59,16 +61,8 @@ start_server() {
   echo "Healthy at $url, with its home in $PENSTOCK_HOME"
 }
 
-found() { # the first string of a JSON document that begins like this
-  python -c '
-import json, sys
-def strings(value):
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for inner in value.values() if isinstance(value, dict) else value:
-            yield from strings(inner)
-print(next(text for text in strings(json.load(sys.stdin)) if text.startswith(sys.argv[1])))' "$1"
+field() { # file, names: what stands in a JSON document under these names
+  python -c 'import functools, json, sys; print(functools.reduce(dict.get, sys.argv[2:], json.load(open(sys.argv[1]))))' "$@"
 }
 
 trigger() { # label, body: the accepted run goes to $scratch/LABEL.json
@@ -78,8 +72,8 @@ trigger() { # label, body: the accepted run goes to $scratch/LABEL.json
 
 follow() { # label: the ended run goes to $scratch/LABEL.json; each request waits on the server's side
   local id deadline=$((SECONDS + 300))
-  id=$(python -c 'import json, sys; print(json.load(open(sys.argv[1]))["id"])' "$scratch/$1.json")
-  until python -c 'import json, sys; sys.exit(json.load(open(sys.argv[1]))["ended"] is None)' "$scratch/$1.json"; do
+  id=$(field "$scratch/$1.json" id)
+  while [ "$(field "$scratch/$1.json" ended)" = None ]; do
     [ "$SECONDS" -lt "$deadline" ] || fail "run $id did not end within five minutes."
     curl -sS --fail-with-body "$url/api/v1/runs/$id" -o "$scratch/$1.json" \
       -H "Authorization: Bearer $key" -H "Prefer: wait=20" || fail "run $id could not be read: $(cat "$scratch/$1.json")"
@@ -109,7 +103,7 @@ say "3. Give the outside a key"
 show "penstock service-account create ci --create-api-key"
 penstock service-account create ci --create-api-key --output json >"$scratch/account.json" </dev/null ||
   fail "the service account could not be made: $(cat "$scratch/account.json")"
-key=$(found psk_ <"$scratch/account.json")
+key=$(field "$scratch/account.json" api_key key)
 echo "${key:0:12}... (the server keeps only its hash)"
 
 say "4. Pull the gate with curl: two runs at once"
