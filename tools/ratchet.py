@@ -1,5 +1,7 @@
 """The size ratchet: no file over 500 lines, no function over 80 lines or 7 arguments.
 
+In tests arguments are not counted: they are fixtures and cases, which nobody passes.
+
 What is bigger today stands frozen in `ratchet.json`, at its size of today. That list may only shrink: an entry that is
 larger than what it allows fails, and so does one that allows more than is there.
 """
@@ -31,7 +33,7 @@ def oversized(source: Source) -> Iterator[tuple[str, int, str]]:
         if length > FUNCTION_LINES:
             yield where, length, f"lines (limit {FUNCTION_LINES})"
         arguments = _arguments(function)
-        if arguments > ARGUMENTS:
+        if arguments > ARGUMENTS and not source.path.startswith("tests/"):
             yield f"{where}()", arguments, f"arguments (limit {ARGUMENTS})"
 
 

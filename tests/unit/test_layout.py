@@ -17,9 +17,9 @@ PACKAGE = ROOT / "src" / "penstock"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCK = (ROOT / "requirements.lock").read_text()
 
-# uvicorn looks for these two by itself, and fsspec for its file systems.
+# uvicorn looks for these two by itself.
 LOADED_BY_OTHERS = {"httptools", "uvloop"}
-PLACES = {"s3", "gcs", "azure", "postgres"}
+PLACES = {"s3", "gcs", "azure", "postgres"}  # fsspec and SQLAlchemy look for these
 
 
 def normal(name: str) -> str:

@@ -47,6 +47,10 @@ def test_self_is_not_passed_and_does_not_count() -> None:
     assert sizes("class House:\n    def call(self, a, b, c, d, e, f, g): ...") == {}
 
 
+def test_arguments_of_tests_are_fixtures_and_do_not_count() -> None:
+    assert list(oversized(Source.of("tests/test_x.py", "def test(a, b, c, d, e, f, g, h): ..."))) == []
+
+
 FOUND = {"a.py": (600, "lines (limit 500)")}
 
 
