@@ -18,6 +18,7 @@ demo: setup ## The main job, end to end, on this machine
 	@tools/demo.sh
 
 test: lint types ## Everything that CI checks
+	@tools/need_curl.sh
 	$(PYTEST)
 
 lint: setup ratchet ## Style, format, the laws of the house, our own lints

@@ -35,16 +35,6 @@ finish() {
 }
 trap finish EXIT
 
-need_curl() {
-  command -v curl >/dev/null && return
-  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    echo "Installing Debian's curl."
-    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq curl >/dev/null
-  else
-    fail "curl is needed to trigger the runs. On Debian and Ubuntu: sudo apt-get install curl"
-  fi
-}
-
 start_server() {
   PENSTOCK_PORT=$(python -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
   export PENSTOCK_PORT
@@ -67,6 +57,7 @@ field() { # file, names: what stands in a JSON document under these names
 
 trigger() { # label, body: the accepted run goes to $scratch/LABEL.json
   curl -sS --fail-with-body -X POST "$url/api/v1/run_templates/daily-retraining/runs" -o "$scratch/$1.json" \
+    -w 'HTTP %{http_code}, the run is stored: %header{location}\n' \
     -H "Authorization: Bearer $key" -H "Content-Type: application/json" -H "Idempotency-Key: demo-$1-$started" -d "$2"
 }
 
@@ -83,13 +74,13 @@ follow() { # label: the ended run goes to $scratch/LABEL.json; each request wait
 by_hand() { # body: the same call, to be typed
   cat <<CALL
 
-curl -X POST '$url/api/v1/run_templates/daily-retraining/runs' \\
+curl -X POST "\$URL/api/v1/run_templates/daily-retraining/runs" \\
   -H "Authorization: Bearer \$KEY" -H 'Content-Type: application/json' -H 'Prefer: wait=60' \\
   -d '$1'
 CALL
 }
 
-need_curl
+tools/need_curl.sh
 started=$(date +%s)
 say "1. Start the server"
 start_server
@@ -109,8 +100,8 @@ echo "${key:0:12}... (the server keeps only its hash)"
 say "4. Pull the gate with curl: two runs at once"
 cancer="{\"parameters\": {\"data_url\": \"$PWD/examples/training/data/breast_cancer.csv\", \"model_type\": \"random_forest\"}}"
 wine="{\"parameters\": {\"data_url\": \"$PWD/examples/training/data/wine.csv\", \"model_type\": \"gradient_boosting\"}}"
-show "curl -X POST $url/api/v1/run_templates/daily-retraining/runs -H \"Authorization: Bearer \$KEY\" -d '$cancer' &"
-show "curl -X POST $url/api/v1/run_templates/daily-retraining/runs -H \"Authorization: Bearer \$KEY\" -d '$wine' &"
+show "curl -X POST \$URL/api/v1/run_templates/daily-retraining/runs -H \"Authorization: Bearer \$KEY\" -d '$cancer' &"
+show "curl -X POST \$URL/api/v1/run_templates/daily-retraining/runs -H \"Authorization: Bearer \$KEY\" -d '$wine' &"
 trigger cancer "$cancer" &
 first=$!
 trigger wine "$wine" &
@@ -125,10 +116,11 @@ python -m tools.demo_check "$scratch/cancer.json" "$cancer" "$scratch/wine.json"
 
 say "By hand"
 if [ "${DEMO_KEEP:-}" = 1 ]; then
-  echo "The server keeps running (penstock down ends it):"
-  echo "export PENSTOCK_HOME=$PENSTOCK_HOME KEY=$key PATH=$PWD/.venv/bin:\$PATH"
+  echo "The server keeps running; 'penstock down' ends it."
+  # shellcheck disable=SC2016 # the person's PATH, not ours
+  printf '\nexport PENSTOCK_HOME=%q URL=%q KEY=%q PATH=%q:$PATH\n' "$PENSTOCK_HOME" "$url" "$key" "$PWD/.venv/bin"
 else
-  echo "The server stops now. make demo DEMO_KEEP=1 leaves it running, and then:"
+  echo "The server stops now. 'make demo DEMO_KEEP=1' leaves it running and says what URL and KEY are; then:"
 fi
 by_hand "$cancer"
 by_hand "$wine"

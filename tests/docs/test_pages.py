@@ -16,9 +16,6 @@ from pathlib import Path
 
 import pytest
 
-from penstock.client import local
-from penstock.settings import Settings
-
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(
@@ -51,7 +48,7 @@ def desk(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
     yield tmp_path
-    local.down(Settings.load())
+    subprocess.run([sys.executable, "-m", "penstock", "down", "--cancel"], check=True, capture_output=True)
 
 
 def named(page: Path) -> str:
