@@ -1,0 +1,1 @@
+"""The nouns: immutable records and pure functions over them. Nothing here does input or output."""

@@ -1,0 +1,123 @@
+"""What a caller gave, held against what a snapshot takes: the effective values, where each came from, or every mistake."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import jsonschema_rs
+
+from penstock.errors import InvalidInput, fault, pointer
+from penstock.model.graph import Invocation
+from penstock.model.snapshot import Snapshot
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """Values as given: flat for the pipeline, and for single steps by invocation id."""
+
+    parameters: dict[str, Any] = field(default_factory=dict)
+    steps: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effective:
+    """What a run will use. `origins` maps the JSON pointer of each value to where it came from."""
+
+    parameters: dict[str, Any]
+    step_parameters: dict[str, dict[str, Any]]
+    origins: dict[str, str]
+
+
+def resolve(snapshot: Snapshot, inputs: Inputs, *, origin: str = "request") -> Effective:
+    """Merge `inputs` over the defaults of `snapshot`. Raises `InvalidInput` with all mistakes at once."""
+    schema = snapshot.content.parameter_schema
+    faults = [*_pipeline_faults(schema, inputs.parameters), *_step_faults(snapshot, inputs.steps)]
+    values, origins = dict(inputs.parameters), {pointer("parameters", name): origin for name in inputs.parameters}
+    for step, given in inputs.steps.items():
+        origins |= {pointer("steps", step, "parameters", name): origin for name in given}
+    for name, described in schema.get("properties", {}).items():
+        if name in values:
+            continue
+        if "default" in described:
+            values[name], origins[pointer("parameters", name)] = described["default"], "default"
+            continue
+        lifted = _lifted(snapshot, name, inputs.steps)
+        if lifted is None:
+            faults.append(fault(pointer("parameters", name), "This parameter has no default: a value is needed."))
+        else:
+            step, argument = lifted
+            values[name] = inputs.steps[step][argument]
+            origins[pointer("parameters", name)] = f"{origin} (steps.{step}.parameters.{argument})"
+    if faults:
+        count = "one mistake" if len(faults) == 1 else f"{len(faults)} mistakes"
+        raise InvalidInput(
+            f"The input for pipeline '{snapshot.content.pipeline}' has {count}; nothing was started.", errors=faults
+        )
+    return Effective(
+        parameters=values, step_parameters={k: dict(v) for k, v in inputs.steps.items() if v}, origins=origins
+    )
+
+
+def _pipeline_faults(schema: Mapping[str, Any], given: Mapping[str, Any]) -> list[dict[str, Any]]:
+    allowed = list(schema.get("properties", {}))
+    unknown = [
+        fault(pointer("parameters", name), "The pipeline has no such parameter.", allowed=allowed, given=name)
+        for name in given
+        if name not in allowed
+    ]
+    return unknown + _schema_faults(schema, {k: v for k, v in given.items() if k in allowed}, ("parameters",))
+
+
+def _step_faults(snapshot: Snapshot, steps: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    graph, faults = snapshot.content.graph, []
+    known = [invocation.id for invocation in graph.invocations]
+    for step, given in steps.items():
+        invocation = graph.invocation(step)
+        if invocation is not None:
+            faults += _argument_faults(invocation, given)
+        elif not graph.dynamic:  # a dynamic graph may still come to this step; the run says so if it does not
+            faults.append(fault(pointer("steps", step), "The pipeline has no such step.", allowed=known, given=step))
+    return faults
+
+
+def _argument_faults(invocation: Invocation, given: Mapping[str, Any]) -> list[dict[str, Any]]:
+    at = ("steps", invocation.id, "parameters")
+    properties = invocation.schema.get("properties", {})
+    computed = {
+        name: binding
+        for name, binding in invocation.inputs.items()
+        if any(leaf.kind == "output" for leaf in binding.leaves())
+    }
+    allowed = [name for name in properties if name not in computed]
+    faults = []
+    for name in given:
+        if name in computed:
+            sources = ", ".join(sorted({leaf.step for leaf in computed[name].leaves() if leaf.step}))
+            faults.append(fault(pointer(*at, name), f"This input is made by step {sources}; it is no parameter."))
+        elif name not in allowed:
+            faults.append(fault(pointer(*at, name), "The step has no such parameter.", allowed=allowed, given=name))
+    return faults + _schema_faults(invocation.schema, {k: v for k, v in given.items() if k in allowed}, at)
+
+
+def _schema_faults(schema: Mapping[str, Any], values: Mapping[str, Any], at: tuple[str, ...]) -> list[dict[str, Any]]:
+    """What is wrong with the values that were given; what is missing is judged elsewhere."""
+    if not values:
+        return []
+    partial = {key: value for key, value in schema.items() if key != "required"}
+    validator = jsonschema_rs.Draft202012Validator(partial, validate_formats=True)
+    return [
+        fault(pointer(*at, *error.instance_path), f"{error.message}.") for error in validator.iter_errors(dict(values))
+    ]
+
+
+def _lifted(snapshot: Snapshot, parameter: str, steps: Mapping[str, Mapping[str, Any]]) -> tuple[str, str] | None:
+    """Where step-level values stand in for a missing pipeline parameter: every use of it must be given, and alike."""
+    if snapshot.content.graph.dynamic:
+        return None
+    uses = [(one.id, argument) for one in snapshot.content.graph.invocations for argument in one.forwards(parameter)]
+    given = [steps[step][argument] for step, argument in uses if argument in steps.get(step, {})]
+    if not uses or len(given) != len(uses) or any(value != given[0] for value in given):
+        return None
+    return uses[0]

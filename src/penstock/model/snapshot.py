@@ -1,0 +1,74 @@
+"""A snapshot: a pipeline frozen. Its id is the digest of its content, so freezing the same thing twice gives the same id."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+from penstock.ids import digest_of, id_from_digest
+from penstock.model.graph import Graph
+
+FORMAT = 1
+"""Version of the frozen format. A reader must refuse a format that it does not know."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """What the code was frozen with. `executable` is a hint for this machine: used if it exists, told if not."""
+
+    python: str
+    executable: str | None = None
+    platform: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """Everything that makes a snapshot what it is; it never changes."""
+
+    format: int = FORMAT
+    pipeline: str
+    source: str
+    """`module:attribute` of the pipeline inside the code archive."""
+
+    code: str | None = None
+    """Digest of the code archive. None: the code could not be archived (`code_note` says why); it cannot be run again."""
+
+    code_note: str | None = None
+    description: str | None = None
+    graph: Graph = field(default_factory=Graph)
+    parameter_schema: dict[str, Any] = field(default_factory=dict)
+    """JSON Schema 2020-12, type `object`: the pipeline function's signature."""
+
+    environment: Environment
+    stack: str = "default"
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON form (sorted keys, no white space)."""
+        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return digest_of(text.encode())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """A frozen pipeline as the server keeps it."""
+
+    id: str
+    pipeline_id: str
+    content: Content
+    names: tuple[str, ...] = ()
+    """The names people gave it. A name belongs to one snapshot of a pipeline at a time."""
+
+    created: datetime
+
+    @property
+    def runnable(self) -> bool:
+        """Whether a launcher can carry it out: its code is archived."""
+        return self.content.code is not None
+
+
+def snapshot_id(content: Content) -> str:
+    """The id of the snapshot with this content."""
+    return id_from_digest(content.digest())

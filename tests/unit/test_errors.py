@@ -1,0 +1,33 @@
+"""Errors travel as problem documents and come back as themselves."""
+
+from __future__ import annotations
+
+import pytest
+
+from penstock.errors import InvalidInput, NotFound, PenstockError, StaleFence, fault, from_problem, pointer
+
+
+def test_an_error_survives_the_journey() -> None:
+    sent = InvalidInput("Two mistakes.", errors=[fault("/a", "Wrong.", allowed=["b"], given="bb")])
+    back = from_problem(sent.problem("/x"), 422)
+    assert isinstance(back, InvalidInput)
+    assert (back.detail, back.errors) == (sent.detail, sent.errors)
+    assert "Did you mean 'b'?" in str(back)
+
+
+@pytest.mark.parametrize("kind", [NotFound, StaleFence, InvalidInput])
+def test_every_kind_comes_back_as_its_kind(kind: type[PenstockError]) -> None:
+    assert type(from_problem(kind("x").problem(), kind.status)) is kind
+
+
+def test_a_document_of_an_unknown_kind_is_a_plain_error() -> None:
+    assert type(from_problem({"type": "urn:penstock:problem:new", "title": "New"}, 418)) is PenstockError
+
+
+def test_lookup_errors_are_caught_by_plain_python() -> None:
+    with pytest.raises(LookupError):
+        raise NotFound("x")
+
+
+def test_pointers_escape() -> None:
+    assert pointer("a/b", 0, "c~d") == "/a~1b/0/c~0d"
