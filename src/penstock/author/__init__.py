@@ -1,0 +1,1 @@
+"""The author room: Python functions become the content of a snapshot."""

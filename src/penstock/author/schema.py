@@ -1,0 +1,278 @@
+"""A signature as JSON Schema, and JSON values as what the signature wants."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Collection, Mapping
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
+from weakref import WeakKeyDictionary
+
+from penstock.author.annotations import hints, resolved, type_text
+from penstock.author.signature import Signature, plain
+from penstock.errors import AuthoringError, InvalidInput, fault, pointer
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+    from pydantic_core import ErrorDetails
+
+    from penstock.author.step import Step
+
+_SCALARS: dict[type, dict[str, Any]] = {
+    bool: {"type": "boolean"},
+    int: {"type": "integer"},
+    float: {"type": "number"},
+    str: {"type": "string"},
+}
+"""What pydantic says of these, known without it: importing pydantic takes longer than a small pipeline runs."""
+
+
+def parameter_schema(function: Callable[..., Any]) -> dict[str, Any]:
+    """JSON Schema 2020-12 (type `object`) of the arguments of a pipeline function: the contract that callers see.
+
+    Raises `AuthoringError` for an argument that JSON cannot give, and for a default that is no JSON or does not fit.
+    """
+    arguments = _arguments(function)
+    for name in arguments.names:
+        if not arguments.describable(name):
+            raise AuthoringError(
+                f"Parameter '{name}' of {_where(function)} has type {type_text(arguments.wanted[name])}, which cannot be given "
+                "as JSON. Take a name or an address of the data instead, and load the data in a step. "
+                f"(pydantic: {arguments.reasons[name]})"
+            )
+    return arguments.schema(arguments.names)
+
+
+def step_schema(step: Step, without: Collection[str] = ()) -> dict[str, Any]:
+    """JSON Schema 2020-12 (type `object`) of those arguments of `step` that JSON can give; `without` are left out.
+
+    A default that is no JSON is left out too: the step has it, and nobody needs to give it.
+    """
+    arguments = _arguments(step.function)
+    return arguments.schema([name for name in arguments.names if name not in without], lenient=True)
+
+
+def coerce(
+    function: Callable[..., Any], values: Mapping[str, Any], *, at: tuple[str, ...] = ("parameters",)
+) -> dict[str, Any]:
+    """`values` as the annotated types of the arguments of `function`: `"5"` as 5, a mapping as a dataclass.
+
+    Only what is given is looked at. Arguments without an annotation, and of types that JSON cannot give, pass unchanged.
+    Raises `InvalidInput` with all mistakes; their pointers begin with `at`.
+    """
+    arguments = _arguments(function)
+    faults: list[dict[str, Any]] = []
+    result = {}
+    for name, value in values.items():
+        if name in arguments.wanted:
+            result[name] = arguments.convert(name, value, (*at, name), faults)
+        elif arguments.open:
+            result[name] = value
+        else:
+            problem = fault(pointer(*at, name), "There is no such parameter.", allowed=arguments.names, given=name)
+            faults.append(problem)
+    if faults:
+        raise InvalidInput(f"The values do not fit {_where(function)}.", errors=faults)
+    return result
+
+
+class _Arguments:
+    """The arguments of one function. Adapters are made when they are first needed, by one thread at a time."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        inner = plain(function)
+        assert inner is not None, function
+        signature, found = Signature(_where(function), inner), hints(function)
+        self.where = _where(function)
+        self.names = signature.names
+        self.open = signature.open
+        self.defaults = signature.defaults
+        self.wanted = {name: self._wanted(name, found.get(name, Any)) for name in self.names}
+        self.reasons: dict[str, str] = {}
+        """Why JSON cannot give some of them."""
+
+        self._adapters: dict[str, TypeAdapter[Any] | None] = {}
+        self._lock = threading.RLock()
+
+    def _wanted(self, name: str, annotation: Any) -> Any:
+        if not resolved(annotation):
+            return Any
+        if name in self.defaults and self.defaults[name] is None:
+            return _optional(annotation)  # `x: int = None` is common, and means it
+        return annotation
+
+    def describable(self, name: str) -> bool:
+        """Whether some JSON value can become this argument."""
+        return _plain_schema(self.wanted[name]) is not None or self.adapter(name) is not None
+
+    def adapter(self, name: str) -> TypeAdapter[Any] | None:
+        """What validates this argument; None if JSON cannot give it."""
+        with self._lock:
+            if name not in self._adapters:
+                try:
+                    self._adapters[name] = _adapter(self.wanted[name])
+                except Exception as error:  # noqa: BLE001 - hooks of foreign types may raise anything here
+                    self._adapters[name] = None
+                    self.reasons[name] = (str(error).splitlines() or [type(error).__name__])[0]
+            return self._adapters[name]
+
+    def convert(self, name: str, value: Any, at: tuple[str, ...], faults: list[dict[str, Any]]) -> Any:
+        """`value` as this argument's type; mistakes are added to `faults`."""
+        if _is_exact(value, self.wanted[name]):
+            return value
+        adapter = self.adapter(name)
+        if adapter is None:
+            return value
+        from pydantic import ValidationError  # see _SCALARS
+
+        try:
+            return adapter.validate_python(value)
+        except ValidationError as error:
+            faults += [_fault(detail, value, at) for detail in error.errors(include_url=False)]
+            return None
+
+    def schema(self, names: Collection[str], *, lenient: bool = False) -> dict[str, Any]:
+        """The JSON Schema of those of `names` that JSON can give."""
+        described = [name for name in names if self.describable(name)]
+        properties, definitions = self._properties(described)
+        for name in described:
+            properties[name].pop("default", None)  # of a `Field(default=...)`: the function itself does not know it
+            if name not in self.defaults:
+                continue
+            try:
+                properties[name]["default"] = self._default(name)
+            except AuthoringError:
+                if not lenient:
+                    raise
+        schema: dict[str, Any] = {
+            "type": "object",
+            "properties": properties,
+            "required": [name for name in described if name not in self.defaults],
+            "additionalProperties": False,
+        }
+        return schema | ({"$defs": definitions} if definitions else {})
+
+    def _properties(self, names: Collection[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+        described = {name: dict(schema) for name in names if (schema := _plain_schema(self.wanted[name])) is not None}
+        definitions: dict[str, Any] = {}
+        adapters = {name: self.adapter(name) for name in names if name not in described}
+        if adapters:
+            from pydantic import TypeAdapter  # see _SCALARS
+
+            # In one go: models of the same name must get different names in the shared definitions.
+            schemas, shared = TypeAdapter.json_schemas(
+                [(name, "validation", adapter) for name, adapter in adapters.items() if adapter is not None]
+            )
+            described |= {name: schema for (name, _), schema in schemas.items()}
+            definitions = shared.get("$defs", {})
+        return {name: described[name] for name in names}, definitions
+
+    def _default(self, name: str) -> Any:
+        """The default of this argument as JSON. Raises `AuthoringError` if it is none, or does not fit the annotation."""
+        value, wanted = self.defaults[name], self.wanted[name]
+        where = f"The default of parameter '{name}' of {self.where}"
+        if type(value).__module__ in ("pydantic.fields", "pydantic.types"):
+            raise AuthoringError(
+                f"{where} is a {type(value).__name__} of pydantic. Python would pass that object on: write "
+                f"`{name}: Annotated[TYPE, Field(...)] = VALUE`. A secret has no default at all."
+            )
+        if not (_is_exact(value, wanted) and (value is None or type(value) in _SCALARS)):
+            value = self._dumped(name, value, where)
+        try:
+            json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+        except (TypeError, ValueError) as error:
+            raise AuthoringError(f"{where} is not JSON ({error}): {self.defaults[name]!r}. {_ADVICE}") from None
+        return value
+
+    def _dumped(self, name: str, value: Any, where: str) -> Any:
+        from pydantic import ValidationError  # see _SCALARS
+        from pydantic_core import PydanticSerializationError
+
+        adapter = self.adapter(name)
+        assert adapter is not None, name
+        try:
+            dumped = adapter.dump_python(adapter.validate_python(value), mode="json")
+        except ValidationError as error:
+            mistakes = "; ".join(detail["msg"] for detail in error.errors())
+            raise AuthoringError(f"{where} does not fit its annotation: {mistakes}. It is {value!r}.") from None
+        except PydanticSerializationError:
+            raise AuthoringError(f"{where} is not JSON: {value!r}. {_ADVICE}") from None
+        # The order of a set differs between processes, and equal content must have an equal digest.
+        return sorted(dumped, key=repr) if isinstance(value, set | frozenset) else dumped
+
+
+_ADVICE = "Use None as the default and make the value inside a step."
+
+_cache: WeakKeyDictionary[Callable[..., Any], _Arguments] = WeakKeyDictionary()
+_cache_lock = threading.Lock()
+
+
+def _arguments(function: Callable[..., Any]) -> _Arguments:
+    with _cache_lock:
+        known = _cache.get(function)
+        if known is None:
+            known = _cache[function] = _Arguments(function)
+        return known
+
+
+def _where(function: Callable[..., Any]) -> str:
+    return f"'{function.__qualname__}'"
+
+
+def _optional(annotation: Any) -> Any:
+    """`annotation`, None allowed."""
+    if get_origin(annotation) is Annotated:
+        inner = _optional(annotation.__origin__)
+        return Annotated[(inner, *annotation.__metadata__)]
+    taken = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    return annotation if Any in taken or NoneType in taken else annotation | None
+
+
+def _plain_schema(annotation: Any) -> dict[str, Any] | None:
+    """The schema of a scalar, an optional scalar or `Any`; None for what pydantic has to be asked about."""
+    if annotation is Any:
+        return {}
+    if isinstance(annotation, type):
+        return _SCALARS.get(annotation)
+    scalar = _optional_scalar(annotation)
+    return {"anyOf": [dict(_SCALARS[scalar]), {"type": "null"}]} if scalar is not None else None
+
+
+def _optional_scalar(annotation: Any) -> type | None:
+    """`T` of `T | None`, if it is a scalar."""
+    taken = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else ()
+    scalars = [one for one in taken if isinstance(one, type) and one in _SCALARS]
+    return scalars[0] if len(taken) == 2 and len(scalars) == 1 and NoneType in taken else None
+
+
+def _is_exact(value: Any, annotation: Any) -> bool:
+    """Whether `value` is of a plain type that needs no conversion."""
+    if annotation is Any:
+        return True
+    if value is None:
+        return _optional_scalar(annotation) is not None
+    return type(value) in _SCALARS and type(value) in (annotation, _optional_scalar(annotation))
+
+
+def _adapter(annotation: Any) -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter  # see _SCALARS
+
+    adapter = TypeAdapter(annotation)
+    adapter.json_schema()  # some types can be checked, but not described
+    return adapter
+
+
+def _fault(detail: ErrorDetails, value: Any, at: tuple[str, ...]) -> dict[str, Any]:
+    """An error of pydantic as ours. Its location also names members of unions; a pointer has only real places."""
+    path: list[str | int] = list(at)
+    here: Any = value
+    for part in detail["loc"]:
+        is_key = isinstance(here, Mapping) and part in here
+        is_index = isinstance(here, list | tuple) and isinstance(part, int) and part < len(here)
+        if is_key or is_index:
+            here = here[part]
+            path.append(part)
+    if detail["type"] == "missing":
+        path.append(detail["loc"][-1])
+    return fault(pointer(*path), f"{detail['msg']}.")
