@@ -1,0 +1,65 @@
+"""Every contract of a stack component, on one page. An implementation is a class under `flavors/` or a plug-in.
+
+Each is built with the options of its component (`Flavor(**options)`) and must be safe to use from several threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, Protocol, runtime_checkable
+
+from penstock.model.launch import Ticket
+
+
+@runtime_checkable
+class Launcher(Protocol):
+    """Carries out claimed runs somewhere (kind `orchestrator`).
+
+    The process that it starts reports home by itself; a launcher never touches a run's state. Its worker must renew
+    the lease while the process lives and report the exit, or let the lease run out.
+    """
+
+    def launch(self, ticket: Ticket) -> None:
+        """Start the run; return when the order is placed, long before the run ends.
+
+        May be repeated for the same run and fence: the second call does nothing. Raises if nothing was started.
+        """
+
+    def stop(self, run_id: str) -> None:
+        """Stop the run's process with all its children: SIGTERM, and after the grace SIGKILL.
+
+        Returns at once. May be repeated; an unknown run is no error.
+        """
+
+    def close(self) -> None:
+        """Let go of everything that holds no run. Live runs go on."""
+
+
+@runtime_checkable
+class ArtifactStore(Protocol):
+    """Immutable blobs under their SHA-256 (kind `artifact_store`).
+
+    A blob is visible under its digest only when it is whole. All calls may be repeated.
+    """
+
+    def put(self, data: bytes | Path) -> tuple[str, int]:
+        """Store bytes or a file's content; return its SHA-256 and size. Storing what is there already does nothing.
+
+        Raises `StorageFull` if there is no room, `Unavailable` if the store cannot be reached.
+        """
+
+    def get(self, digest: str) -> bytes:
+        """The blob's bytes, checked against the digest. Raises `NotFound`, or `ArtifactError` if they do not match."""
+
+    def fetch(self, digest: str, target: Path) -> None:
+        """Write the blob to `target`, checked against the digest, without holding it in memory. Raises like `get`."""
+
+    def exists(self, digest: str) -> bool:
+        """Whether the blob is there."""
+
+    def open(self, digest: str) -> BinaryIO:
+        """A reader of the blob, unchecked; for streaming to somebody who checks. Raises `NotFound`."""
+
+    def digests(self) -> Iterator[str]:
+        """The digests of all blobs, in no order."""

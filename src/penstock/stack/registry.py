@@ -1,0 +1,115 @@
+"""Which class stands behind a component: the built-in flavors by a table, all others by entry point."""
+
+from __future__ import annotations
+
+import inspect
+from functools import cache
+from importlib import import_module
+from typing import Any, Literal, overload
+
+from penstock.errors import InvalidInput, Unavailable, fault, pointer
+from penstock.model.stack import Component
+from penstock.stack.contracts import ArtifactStore, Launcher
+
+GROUP = "penstock.flavors"
+"""The entry point group of plug-ins. An entry is called `<kind>.<flavor>` and names the class."""
+
+_CONTRACTS: dict[str, type] = {"orchestrator": Launcher, "artifact_store": ArtifactStore}
+
+# Also registered by entry point, like any other flavor; known here because reading entry points takes tens of milliseconds.
+_BUILT_IN = {
+    "artifact_store.file": "penstock.stack.flavors.file_store:FileStore",
+    "orchestrator.local": "penstock.stack.flavors.local:LocalLauncher",
+}
+
+
+@overload
+def build(kind: Literal["artifact_store"], component: Component) -> ArtifactStore: ...
+@overload
+def build(kind: Literal["orchestrator"], component: Component) -> Launcher: ...
+@overload
+def build(kind: str, component: Component) -> object: ...
+def build(kind: str, component: Component) -> object:
+    """The implementation that `component` describes, made with its options.
+
+    Raises `InvalidInput` for an unknown kind, flavor or option and for one that is missing, and `Unavailable` if a
+    plug-in is installed but broken.
+    """
+    implementation = find(kind, component.flavor)
+    faults = _option_faults(kind, component, implementation)
+    if faults:
+        raise InvalidInput(f"The options of {kind} '{component.flavor}' do not fit.", errors=faults)
+    built = implementation(**component.options)
+    contract = _CONTRACTS.get(kind)
+    if contract is not None and not isinstance(built, contract):
+        raise Unavailable(
+            f"Flavor '{component.flavor}' ({implementation.__module__}.{implementation.__qualname__}) does not keep the "
+            f"contract of kind '{kind}': see {contract.__name__} in penstock.stack.contracts."
+        )
+    return built
+
+
+def find(kind: str, flavor: str) -> type:
+    """The class of this flavor. Raises like `build`."""
+    name = f"{kind}.{flavor}"
+    source = _BUILT_IN.get(name) or _plug_ins().get(name)
+    if source is None:
+        raise _unknown(kind, flavor)
+    module, _, attribute = source.partition(":")
+    try:
+        found: Any = import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise Unavailable(
+            f"Flavor '{flavor}' of kind '{kind}' is registered as {source}, which cannot be imported: {error}. "
+            "Install what is missing, or update the package that registers it."
+        ) from error
+    if not isinstance(found, type):
+        raise Unavailable(f"Flavor '{flavor}' of kind '{kind}' is registered as {source}, which is not a class.")
+    return found
+
+
+def flavors() -> dict[str, list[str]]:
+    """Every kind with the names of its flavors, plug-ins included."""
+    known: dict[str, list[str]] = {kind: [] for kind in _CONTRACTS}
+    for name in sorted({**_BUILT_IN, **_plug_ins()}):
+        kind, _, flavor = name.partition(".")
+        known.setdefault(kind, []).append(flavor)
+    return known
+
+
+@cache
+def _plug_ins() -> dict[str, str]:
+    # Here and not above: importing importlib.metadata takes longer than everything else in this file.
+    from importlib.metadata import entry_points
+
+    return {entry.name: entry.value for entry in entry_points(group=GROUP)}
+
+
+def _unknown(kind: str, flavor: str) -> InvalidInput:
+    known = flavors()
+    if kind not in known:
+        problem = fault(pointer(kind), "There is no such kind of component.", allowed=known, given=kind)
+        return InvalidInput(f"A stack has no component of kind '{kind}'.", errors=[problem])
+    message = "There is no such flavor. Others come with plug-in packages."
+    problem = fault(pointer(kind, "flavor"), message, allowed=known[kind], given=flavor)
+    return InvalidInput(f"Kind '{kind}' has no flavor '{flavor}'.", errors=[problem])
+
+
+def _option_faults(kind: str, component: Component, implementation: type) -> list[dict[str, Any]]:
+    parameters = inspect.signature(implementation).parameters.values()
+    named = {one.name: one for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
+    faults = []
+    if not any(one.kind is one.VAR_KEYWORD for one in parameters):
+        faults += [
+            fault(pointer(kind, "options", name), "The flavor has no such option.", allowed=named, given=name)
+            for name in component.options
+            if name not in named
+        ]
+    faults += [
+        fault(pointer(kind, "options", name), "This option is needed.")
+        for name, one in named.items()
+        if one.default is one.empty and name not in component.options
+    ]
+    return faults
