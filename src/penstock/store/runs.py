@@ -1,0 +1,240 @@
+"""The rows of runs and of their step runs: the queue, the leases on it, and the lists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, bindparam, func, select, update
+from sqlalchemy import insert as into
+
+from penstock.errors import found
+from penstock.ids import is_id
+from penstock.model.run import CLAIMED, TERMINAL, Run, RunState, StepRun, StepState
+from penstock.store.paging import Slice, Window, cut
+from penstock.store.pipelines import id_of
+from penstock.store.records import Record
+from penstock.store.session import ReadSession, WriteSession
+from penstock.store.tables import run_tags, runs, step_runs
+from penstock.store.upsert import upsert
+
+_RUN = Record(Run, runs)
+_STEP_RUN = Record(StepRun, step_runs)
+_MOVING = ("state", "reason", "outputs", "error", "sequence", "lease_owner", "lease_expires", "started", "ended")
+"""What changes in the life of a run, besides the fence, which only a claim moves."""
+
+_STEP_FIXED = ("id", "run_id", "step", "name", "created")
+
+_INSERT = into(runs)
+_INSERT_TAG = into(run_tags)
+_RUNS = select(*_RUN.columns)
+_BY_ID = _RUNS.where(runs.c.id == bindparam("ref"))
+_BY_NAME = _RUNS.where(runs.c.name == bindparam("ref"))
+_QUEUED = _RUNS.where(runs.c.state == RunState.QUEUED).order_by(runs.c.id).limit(bindparam("limit"))
+_QUEUED_ONE = _RUNS.where(runs.c.id == bindparam("id"), runs.c.state == RunState.QUEUED)
+_CLAIM = (
+    update(runs)
+    .where(runs.c.id.in_(bindparam("ids", expanding=True)))
+    .values(
+        state=RunState.STARTING,
+        reason=None,
+        fence=runs.c.fence + 1,
+        sequence=0,
+        lease_owner=bindparam("owner"),
+        lease_expires=bindparam("expires"),
+    )
+)
+_SAVE = update(runs).where(
+    runs.c.id == bindparam("ref"), runs.c.fence == bindparam("under"), runs.c.state.not_in(sorted(TERMINAL))
+)
+_HELD = select(runs.c.id, runs.c.fence, runs.c.state).where(
+    runs.c.id.in_(bindparam("ids", expanding=True)), runs.c.lease_owner.is_not(None)
+)
+_RENEW = (
+    update(runs)
+    .where(runs.c.id.in_(bindparam("ids", expanding=True)))
+    .values(lease_owner=bindparam("owner"), lease_expires=bindparam("expires"))
+)
+_EXPIRED = (
+    _RUNS.where(runs.c.lease_expires <= bindparam("now")).order_by(runs.c.lease_expires).limit(bindparam("limit"))
+)
+_HELD_BY = _RUNS.where(runs.c.lease_owner == bindparam("owner")).order_by(runs.c.id)
+_ANY_QUEUED = select(runs.c.id).where(runs.c.state == RunState.QUEUED).limit(1)
+_COUNT_QUEUED = select(func.count()).select_from(runs).where(runs.c.state == RunState.QUEUED)
+_ACTIVE = select(func.count()).select_from(runs).where(runs.c.state.in_(sorted(CLAIMED)))
+_ACTIVE_OF = _ACTIVE.where(runs.c.lease_owner == bindparam("owner"))
+_STEP_RUNS = select(*_STEP_RUN.columns)
+_STEPS = _STEP_RUNS.where(step_runs.c.run_id == bindparam("id")).order_by(step_runs.c.id)
+_STEP = _STEP_RUNS.where(step_runs.c.id == bindparam("id"))
+_SAVE_STEP = upsert(
+    step_runs,
+    [step_runs.c.run_id, step_runs.c.step],
+    [column for column in step_runs.c if column.name not in _STEP_FIXED],
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFilter:
+    """Which runs to list; what is None does not matter. `pipeline` and `template` are ids or names."""
+
+    states: tuple[RunState, ...] = ()
+    pipeline: str | None = None
+    template: str | None = None
+    snapshot_id: str | None = None
+    name: str | None = None
+    tag: str | None = None
+
+
+def insert(ws: WriteSession, run: Run) -> None:
+    """Keep a new run with its tags. Raises `Conflict` if its name is used."""
+    ws.change(_INSERT, _RUN.row(run), taken=f"There is already a run named '{run.name}'.")
+    # A set: a tag that was given twice is one tag.
+    ws.change(_INSERT_TAG, [{"tag": tag, "run_id": run.id} for tag in sorted(set(run.tags))])
+
+
+def get(rs: ReadSession, ref: str) -> Run:
+    """The run with this id or name. Raises `NotFound`.
+
+    In a write session no other writer changes it until the end: read it there before changing it or adding to it.
+    """
+    return _RUN.made(found(rs.row(rs.held(_BY_ID if is_id(ref) else _BY_NAME, runs), {"ref": ref}), "run", ref))
+
+
+def claim(ws: WriteSession, owner: str, limit: int, expires: datetime) -> list[Run]:
+    """Take the oldest queued runs, at most `limit`, for `owner` until `expires`; as they are now, oldest first.
+
+    Each is `starting` under a fence one higher than before. Nobody else gets the same ones. How many `owner` may hold
+    is for the caller to know.
+    """
+    return _claimed(ws, ws.held(_QUEUED, runs, skip=True), {"limit": limit}, owner, expires)
+
+
+def claim_one(ws: WriteSession, run_id: str, owner: str, expires: datetime) -> Run | None:
+    """Take this run like `claim`; None if it is not queued."""
+    claimed = _claimed(ws, ws.held(_QUEUED_ONE, runs), {"id": run_id}, owner, expires)
+    return claimed[0] if claimed else None
+
+
+def save(ws: WriteSession, run: Run) -> bool:
+    """Write where the run stands; False, writing nothing, if it was claimed again or has ended meanwhile.
+
+    State, reason, outputs, error, sequence, lease and times are written; all else of a run never changes.
+    """
+    values = {name: getattr(run, name) for name in _MOVING}
+    return ws.change(_SAVE, values | {"ref": run.id, "under": run.fence}) == 1
+
+
+def renew(ws: WriteSession, owner: str, held: Iterable[tuple[str, int]], expires: datetime) -> dict[str, RunState]:
+    """Extend the leases on these (run id, fence); those that are still valid, by id, with the runs' states.
+
+    The fence proves the claim; `owner` has the leases from now on, whoever took them. So a supervisor takes over what a
+    dispatcher claimed for it.
+    """
+    wanted = dict(held)
+    rows = ws.rows(ws.held(_HELD, runs), {"ids": sorted(wanted)}) if wanted else ()
+    renewed = {row.id: row.state for row in rows if wanted[row.id] == row.fence}
+    if renewed:
+        ws.change(_RENEW, {"ids": sorted(renewed), "owner": owner, "expires": expires})
+    return renewed
+
+
+def expired(rs: ReadSession, now: datetime, limit: int = 100) -> list[Run]:
+    """Runs whose lease has run out, the longest first."""
+    return [_RUN.made(row) for row in rs.rows(rs.held(_EXPIRED, runs), {"now": now, "limit": limit})]
+
+
+def held_by(rs: ReadSession, owner: str) -> list[Run]:
+    """Runs on which `owner` has a lease, oldest first."""
+    return [_RUN.made(row) for row in rs.rows(rs.held(_HELD_BY, runs), {"owner": owner})]
+
+
+def has_queued(rs: ReadSession) -> bool:
+    """Whether any run waits to be claimed."""
+    return rs.row(_ANY_QUEUED) is not None
+
+
+def count_queued(rs: ReadSession) -> int:
+    """How many runs wait to be claimed."""
+    return int(rs.value(_COUNT_QUEUED))
+
+
+def count_active(rs: ReadSession, owner: str | None = None) -> int:
+    """How many runs are claimed and have not ended: all, or those of `owner`."""
+    count = rs.value(_ACTIVE) if owner is None else rs.value(_ACTIVE_OF, {"owner": owner})
+    return int(count)
+
+
+def page(rs: ReadSession, window: Window, wanted: RunFilter) -> Slice[Run]:
+    """Runs, newest first."""
+    key, statement = runs.c.id, _filtered(wanted)
+    if wanted.tag is not None:
+        # Ordered by the tag's own index: as fast for a tag that all runs have as for one that few have.
+        key, statement = run_tags.c.run_id, statement.join(run_tags, run_tags.c.run_id == runs.c.id)
+        statement = statement.where(run_tags.c.tag == wanted.tag)
+    return cut(rs, statement, key, window, _RUN.made)
+
+
+def steps(rs: ReadSession, run_id: str) -> dict[str, StepRun]:
+    """The step runs of a run by invocation id, in the order in which they were declared."""
+    known = [_STEP_RUN.made(row) for row in rs.rows(_STEPS, {"id": run_id})]
+    return {step.step: step for step in known}
+
+
+def save_steps(ws: WriteSession, changed: Iterable[StepRun]) -> None:
+    """Write these step runs, new ones and known ones. The id, the name and the creation of a known one stay."""
+    ws.change(_SAVE_STEP, [_STEP_RUN.row(step) for step in changed])
+
+
+def get_step(rs: ReadSession, step_run_id: str) -> StepRun:
+    """The step run with this id. Raises `NotFound`."""
+    return _STEP_RUN.made(found(rs.row(_STEP, {"id": step_run_id}), "step run", step_run_id))
+
+
+def page_steps(
+    rs: ReadSession, window: Window, *, run_id: str | None = None, states: tuple[StepState, ...] = ()
+) -> Slice[StepRun]:
+    """Step runs, newest first."""
+    statement = _STEP_RUNS
+    if run_id is not None:
+        statement = statement.where(step_runs.c.run_id == run_id)
+    if states:
+        statement = statement.where(step_runs.c.state.in_(states))
+    return cut(rs, statement, step_runs.c.id, window, _STEP_RUN.made)
+
+
+def _filtered(wanted: RunFilter) -> Select[Any]:
+    statement = _RUNS
+    if wanted.states:
+        statement = statement.where(runs.c.state.in_(wanted.states))
+    if wanted.pipeline is not None:
+        statement = statement.where(runs.c.pipeline_id == id_of(wanted.pipeline))
+    if wanted.template is not None:
+        column = runs.c.template_id if is_id(wanted.template) else runs.c.template_name
+        statement = statement.where(column == wanted.template)
+    if wanted.snapshot_id is not None:
+        statement = statement.where(runs.c.snapshot_id == wanted.snapshot_id)
+    if wanted.name is not None:
+        statement = statement.where(runs.c.name == wanted.name)
+    return statement
+
+
+def _claimed(
+    ws: WriteSession, queued: Select[Any], parameters: dict[str, Any], owner: str, expires: datetime
+) -> list[Run]:
+    taken = [_RUN.made(row) for row in ws.rows(queued, parameters)]
+    if taken:
+        ws.change(_CLAIM, {"ids": [run.id for run in taken], "owner": owner, "expires": expires})
+    return [
+        replace(
+            run,
+            state=RunState.STARTING,
+            reason=None,
+            fence=run.fence + 1,
+            sequence=0,
+            lease_owner=owner,
+            lease_expires=expires,
+        )
+        for run in taken
+    ]

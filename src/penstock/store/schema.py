@@ -1,0 +1,39 @@
+"""The version of the schema that this code works with, and the way there. Alembic is loaded only to go it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from penstock.errors import PenstockError
+
+HEAD = "0001"
+"""Revision of the newest migration; a test holds it against the scripts."""
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def upgrade(connection: Connection, where: str) -> None:
+    """Bring the database behind `connection` to `HEAD` inside the transaction that the caller began and will commit.
+
+    Raises `PenstockError`, having changed nothing, if the database is at a revision that this code does not know.
+    """
+    # Importing Alembic takes a quarter of a second, and most starts find the schema in place.
+    from alembic import command
+    from alembic.config import Config
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    current = MigrationContext.configure(connection).get_current_revision()
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if current is not None and current not in known:
+        raise PenstockError(
+            f"The database {where} has schema {current}; this Penstock knows no further than {HEAD}. It was last used by "
+            "a newer Penstock: install that version again, or use another home directory. Nothing was changed."
+        )
+    command.upgrade(config, "head")

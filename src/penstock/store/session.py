@@ -1,0 +1,314 @@
+"""The database and its transactions. Only this file begins and ends them, and only it speaks one dialect of SQL."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, Executable, Row, Select, Table, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.util import immutabledict
+
+from penstock.errors import PenstockError, Unavailable
+from penstock.store import schema
+from penstock.store.failures import REFUSALS, SAME_NAME, translate
+from penstock.store.turns import Turns
+
+PATIENCE = 10.0
+"""Seconds that a transaction waits for its turn: in this process, for a connection, and for other processes."""
+
+MIGRATION_PATIENCE = 600.0
+"""Seconds that a starting server waits for another one that is migrating the same database."""
+
+_STAMP = text("SELECT version_num FROM alembic_version")
+
+_MIGRATION_LOCK = 0x70656E73746F636B  # "penstock"
+
+# Otherwise how many rows an insert has written is known on some databases only.
+_COUNTED = immutabledict({"preserve_rowcount": True})
+
+_log = logging.getLogger(__name__)
+
+Parameters = Mapping[str, Any] | Sequence[Mapping[str, Any]]
+
+
+class ReadSession:
+    """One consistent view of the database; nothing is written. Valid inside its `with` block, in one thread."""
+
+    def __init__(self, connection: Connection, where: str) -> None:
+        self._connection = connection
+        self._where = where
+
+    def rows(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Sequence[Row[Any]]:
+        """All rows that the statement finds."""
+        try:
+            return self._connection.execute(statement, parameters).all()
+        except REFUSALS as error:
+            raise self._failed(error) from error
+
+    def row(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Row[Any] | None:
+        """The first row, or None."""
+        try:
+            return self._connection.execute(statement, parameters).first()
+        except REFUSALS as error:
+            raise self._failed(error) from error
+
+    def value(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Any:
+        """The first column of the first row, or None."""
+        found = self.row(statement, parameters)
+        return None if found is None else found[0]
+
+    def held(self, statement: Select[Any], table: Table, *, skip: bool = False) -> Select[Any]:
+        """`statement`, so that in a write session no other writer changes the rows of `table` that it finds.
+
+        With `skip`, rows that another writer holds are passed over instead of waited for.
+        """
+        return statement
+
+    def _failed(self, error: Exception, taken: str = SAME_NAME) -> Exception:
+        return translate(error, self._where, taken)
+
+
+class WriteSession(ReadSession):
+    """One transaction: all of it is stored when the `with` block ends, or nothing if it raises.
+
+    A statement that failed spoils the transaction on every database; passing over its error does not save the rest.
+    """
+
+    def __init__(self, connection: Connection, where: str) -> None:
+        super().__init__(connection, where)
+        self._spoiled: Exception | None = None
+        self._callbacks: list[Callable[[], object]] = []
+        # SQLite has one writer at a time: whatever a write session reads is held already.
+        self._one_writer = connection.dialect.name == "sqlite"
+
+    def change(self, statement: Executable, parameters: Parameters | None = None, *, taken: str = SAME_NAME) -> int:
+        """How many rows the statement wrote; with a list of parameters, for all of them.
+
+        Raises `Conflict` with the text `taken` if a unique name is used already.
+        """
+        if isinstance(parameters, Sequence) and not parameters:
+            return 0
+        try:
+            return self._connection.execute(statement, parameters, execution_options=_COUNTED).rowcount
+        except REFUSALS as error:
+            raise self._failed(error, taken) from error
+
+    def held(self, statement: Select[Any], table: Table, *, skip: bool = False) -> Select[Any]:
+        """`statement`, holding the rows of `table` that it finds until the end."""
+        return statement if self._one_writer else statement.with_for_update(of=table, skip_locked=skip)
+
+    def after_commit(self, callback: Callable[[], object]) -> None:
+        """Call `callback` once everything is stored; never if it is not. It may open sessions of its own.
+
+        What it raises is logged and goes no further: the transaction has succeeded.
+        """
+        self._callbacks.append(callback)
+
+    def _failed(self, error: Exception, taken: str = SAME_NAME) -> Exception:
+        self._spoiled = super()._failed(error, taken)
+        return self._spoiled
+
+    def _commit(self) -> list[Callable[[], object]]:
+        if self._spoiled is not None:
+            raise PenstockError("A statement of this transaction failed: nothing was stored.") from self._spoiled
+        try:
+            self._connection.commit()
+        except SQLAlchemyError as error:
+            raise self._failed(error) from error
+        return self._callbacks
+
+
+class Database:
+    """The database at a SQLAlchemy URL. Safe to share between threads; not to be carried through a fork.
+
+    Nothing is opened before the first use. Every session raises `Unavailable` if the database cannot answer now and
+    `StorageFull` if there is no room; it recovers by itself when the cause is gone.
+    """
+
+    def __init__(self, url: str, *, connections: int = 40) -> None:
+        self._engine = _engine(url, connections)
+        self._path = self._engine.url.database if self._engine.dialect.name == "sqlite" else None
+        self._turns = Turns() if self._path else None
+        self._thread = threading.local()
+        self.where = self._path or self._engine.url.render_as_string(hide_password=True)
+        """The path or the URL without its password, for messages."""
+
+    @contextmanager
+    def read(self) -> Iterator[ReadSession]:
+        """A session for reading; every statement in it sees the same moment on SQLite."""
+        with self._connected() as connection:
+            self._begin(connection, "BEGIN")
+            yield ReadSession(connection, self.where)
+
+    @contextmanager
+    def write(self) -> Iterator[WriteSession]:
+        """A session for writing, committed when the block ends. On SQLite writers take turns, first come first served.
+
+        One at a time in a thread: keep it short, and do nothing slow inside.
+        """
+        with self._turn(PATIENCE), self._connected() as connection:
+            self._begin(connection, "BEGIN IMMEDIATE")
+            session = WriteSession(connection, self.where)
+            yield session
+            callbacks = session._commit()  # noqa: SLF001 - the session is the other half of this file
+        for callback in callbacks:
+            try:
+                callback()
+            except Exception:  # noqa: BLE001 - it is logged; the transaction has succeeded whatever a callback does
+                _log.exception("A callback after a commit failed.")
+
+    def migrate(self) -> None:
+        """Bring the schema to this version of Penstock. Costs one query if it is there already.
+
+        May be called by several processes at once; one does the work. If it is killed, nothing has changed. Raises
+        `PenstockError`, changing nothing, if the database was written by a newer Penstock.
+        """
+        if self._path is not None:
+            _create_private(self._path)
+        if self._stamp() == schema.HEAD:
+            return
+        with self._turn(MIGRATION_PATIENCE), self._connected() as connection:
+            try:
+                self._begin_migration(connection)
+                schema.upgrade(connection, self.where)
+                self._check_references(connection)
+                connection.commit()
+            except SQLAlchemyError as error:
+                raise translate(error, self.where) from error
+            finally:
+                # Its settings are not those of the others: it must not go back to the pool.
+                connection.invalidate()
+
+    def close(self) -> None:
+        """Close every connection that is not in use. The database can be used again afterwards."""
+        self._engine.dispose()
+
+    def _stamp(self) -> str | None:
+        """The version in the database; None if it has none or could not be asked (the migration will say why)."""
+        try:
+            with self._engine.connect() as connection:
+                return connection.execute(_STAMP).scalar()
+        except SQLAlchemyError:
+            return None
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        try:
+            connection = self._engine.connect()
+        except SQLAlchemyError as error:
+            raise translate(error, self.where) from error
+        try:
+            yield connection
+        finally:
+            try:
+                if not connection.invalidated:
+                    connection.rollback()
+            except SQLAlchemyError:
+                connection.invalidate()
+            connection.close()
+
+    @contextmanager
+    def _turn(self, patience: float) -> Iterator[None]:
+        if getattr(self._thread, "writing", False):
+            raise RuntimeError("This thread is inside a write session already; pass that one on.")
+        if self._turns is not None and not self._turns.take(patience):
+            raise Unavailable(f"The database {self.where} is busy. Try again.", headers={"Retry-After": "1"})
+        self._thread.writing = True
+        try:
+            yield
+        finally:
+            self._thread.writing = False
+            if self._turns is not None:
+                self._turns.give()
+
+    def _begin(self, connection: Connection, sqlite_begin: str) -> None:
+        # Other databases begin with the first statement. SQLite must be told whether this is to write: a transaction
+        # that began by reading cannot become the writer once somebody else has committed.
+        if self._path is None:
+            return
+        try:
+            connection.exec_driver_sql(sqlite_begin)
+        except SQLAlchemyError as error:
+            raise translate(error, self.where) from error
+
+    def _begin_migration(self, connection: Connection) -> None:
+        if self._path is None:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
+            return
+        # A table is rebuilt by dropping the old one, which must not delete what refers to it.
+        connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {int(MIGRATION_PATIENCE * 1000)}")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    def _check_references(self, connection: Connection) -> None:
+        if self._path is None:
+            return
+        broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+        if broken is not None:
+            raise PenstockError(
+                f"The migration of {self.where} would leave rows of '{broken[0]}' without what they refer to."
+            )
+
+
+def _engine(url: str, connections: int) -> Engine:
+    try:
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "sqlite":
+            return _sqlite_engine(parsed, connections)
+        return create_engine(parsed, pool_size=connections, max_overflow=0, pool_timeout=PATIENCE, pool_use_lifo=True)
+    except (ArgumentError, ModuleNotFoundError) as error:
+        raise PenstockError(
+            f"This database cannot be used: {error}. Give a URL such as sqlite:////path/to/file.db."
+        ) from error
+
+
+def _sqlite_engine(url: URL, connections: int) -> Engine:
+    if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
+        raise PenstockError("SQLite needs a plain file here: sqlite:////path/to/file.db.")
+    engine = create_engine(
+        url,
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=PATIENCE,
+        pool_use_lifo=True,  # few warm connections instead of many cold ones
+        connect_args={"timeout": PATIENCE, "isolation_level": None},  # None: the driver begins nothing by itself
+    )
+    event.listen(engine, "connect", _prepare_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:
+    _use_wal(connection)
+    # FULL: an accepted run is on the disk before its answer leaves, also if the power fails.
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA temp_store = MEMORY")
+    connection.execute("PRAGMA journal_size_limit = 67108864")
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch a new file to the write-ahead log. Two processes that do so at once get `busy` without any waiting."""
+    if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+        return
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.005)
+
+
+def _create_private(path: str) -> None:
+    """A database holds hashes of keys and whatever users pass: a new one is for its owner only."""
+    with suppress(OSError):  # it is there, or opening it will say what is wrong
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))

@@ -1,0 +1,313 @@
+"""Every table on one page. A change here needs a migration; a test holds the two against each other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+from penstock.model.artifact import File
+from penstock.model.run import Cause, Failure, RunState, StepState
+from penstock.model.snapshot import Content
+from penstock.model.stack import Component
+from penstock.store.columns import Choice, Json, Time
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+_Names = tuple[str, ...]
+_Values = dict[str, Any]
+
+
+def _id(name: str = "id", **options: Any) -> Column[str]:
+    return Column(name, String(36), nullable=False, **options)
+
+
+def _of(target: str, name: str, *, nullable: bool = False, ondelete: str | None = None) -> Column[str]:
+    return Column(name, String(36), ForeignKey(f"{target}.id", ondelete=ondelete), nullable=nullable)
+
+
+def _run() -> Column[str]:
+    return _of("runs", "run_id", ondelete="CASCADE")
+
+
+def _time(name: str, *, nullable: bool = False) -> Column[Any]:
+    return Column(name, Time, nullable=nullable)
+
+
+def _json(name: str, kind: Any, *, nullable: bool = False) -> Column[Any]:
+    return Column(name, Json(kind), nullable=nullable)
+
+
+def _where(condition: str) -> dict[str, Any]:
+    """Options of an index that holds only some rows; both databases have such indexes, each under its own keyword."""
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+
+
+pipelines = Table(
+    "pipelines",
+    metadata,
+    _id(primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    # What was frozen last, and last with its code. No foreign keys: snapshots refer to pipelines already.
+    Column("latest_snapshot_id", String(36)),
+    Column("latest_runnable_id", String(36)),
+    _time("created"),
+)
+
+snapshots = Table(
+    "snapshots",
+    metadata,
+    _id(primary_key=True),
+    # The id is a digest and says nothing about time; this one is a time-ordered id, for listing.
+    _id("serial", unique=True),
+    _of("pipelines", "pipeline_id"),
+    _json("content", Content),
+    _time("created"),
+    Index(None, "pipeline_id", "serial"),
+)
+
+snapshot_names = Table(
+    "snapshot_names",
+    metadata,
+    _of("pipelines", "pipeline_id"),
+    Column("name", Text, nullable=False),
+    _of("snapshots", "snapshot_id"),
+    PrimaryKeyConstraint("pipeline_id", "name"),
+    Index(None, "snapshot_id"),
+    Index(None, "name"),
+)
+
+code_archives = Table(
+    "code_archives",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    _time("created"),
+)
+
+templates = Table(
+    "templates",
+    metadata,
+    _id(primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    _json("description", str, nullable=True),
+    _json("tags", _Names),
+    _of("pipelines", "pipeline_id"),
+    _time("created"),
+    Index(None, "pipeline_id", "id"),
+)
+
+template_tags = Table(
+    "template_tags",
+    metadata,
+    Column("tag", Text, nullable=False),
+    _of("templates", "template_id", ondelete="CASCADE"),
+    PrimaryKeyConstraint("tag", "template_id"),
+    Index(None, "template_id"),
+)
+
+template_versions = Table(
+    "template_versions",
+    metadata,
+    _of("templates", "template_id", ondelete="CASCADE"),
+    Column("version", Integer, nullable=False),
+    _of("snapshots", "snapshot_id"),
+    _time("created"),
+    PrimaryKeyConstraint("template_id", "version"),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    _id(primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("state", Choice(RunState), nullable=False),
+    _json("reason", str, nullable=True),
+    _of("pipelines", "pipeline_id"),
+    Column("pipeline_name", Text, nullable=False),
+    _of("snapshots", "snapshot_id"),
+    # No foreign key: a run outlives its template.
+    Column("template_id", String(36)),
+    Column("template_name", Text),
+    Column("template_version", Integer),
+    _json("parameters", _Values),
+    _json("step_parameters", dict[str, _Values]),
+    _json("origins", dict[str, str]),
+    _json("cause", Cause),
+    _json("tags", _Names),
+    _json("outputs", _Values, nullable=True),
+    _json("error", Failure, nullable=True),
+    Column("fence", Integer, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("lease_owner", Text),
+    _time("lease_expires", nullable=True),
+    _time("created"),
+    _time("started", nullable=True),
+    _time("ended", nullable=True),
+    # Ids are time-ordered: each of these gives the oldest or the newest run of its kind without sorting.
+    Index(None, "state", "id"),
+    Index(None, "pipeline_id", "id"),
+    Index(None, "snapshot_id", "id"),
+    Index(None, "template_id", "id", **_where("template_id IS NOT NULL")),
+    Index(None, "template_name", "id", **_where("template_name IS NOT NULL")),
+    Index(None, "lease_expires", **_where("lease_expires IS NOT NULL")),
+    Index(None, "lease_owner", **_where("lease_owner IS NOT NULL")),
+)
+
+run_tags = Table(
+    "run_tags",
+    metadata,
+    Column("tag", Text, nullable=False),
+    _run(),
+    PrimaryKeyConstraint("tag", "run_id"),
+    Index(None, "run_id"),
+)
+
+step_runs = Table(
+    "step_runs",
+    metadata,
+    _id(primary_key=True),
+    _run(),
+    Column("step", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("state", Choice(StepState), nullable=False),
+    _json("reason", str, nullable=True),
+    _json("upstream", _Names),
+    _json("parameters", _Values),
+    _json("inputs", dict[str, str]),
+    _json("outputs", dict[str, str]),
+    _json("error", Failure, nullable=True),
+    _json("metadata", _Values),
+    _time("created"),
+    _time("started", nullable=True),
+    _time("ended", nullable=True),
+    UniqueConstraint("run_id", "step"),
+    Index(None, "state", "id"),
+)
+
+run_events = Table(
+    "run_events",
+    metadata,
+    _run(),
+    Column("number", BigInteger, nullable=False),
+    _time("at"),
+    Column("type", Text, nullable=False),
+    Column("step", Text),
+    _json("data", _Values),
+    PrimaryKeyConstraint("run_id", "number"),
+)
+
+# One row for each step in a batch of lines. Lines are numbered through the run; `first` and `last` are the numbers of
+# the row's own first and last line, and rows of one batch may interleave.
+log_chunks = Table(
+    "log_chunks",
+    metadata,
+    _run(),
+    Column("last", BigInteger, nullable=False),
+    Column("first", BigInteger, nullable=False),
+    Column("step", Text),
+    _json("lines", list[tuple[int, int, str, str]]),  # number - first, microseconds, stream, text
+    PrimaryKeyConstraint("run_id", "last"),
+    Index(None, "run_id", "step", "last"),
+)
+
+artifacts = Table(
+    "artifacts",
+    metadata,
+    _id(primary_key=True),
+    Column("digest", String(64), nullable=False),
+    _json("files", tuple[File, ...]),
+    Column("size", BigInteger, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("materializer", Text, nullable=False),
+    Column("code_bearing", Boolean, nullable=False),
+    _json("metadata", _Values),
+    _of("runs", "run_id", nullable=True, ondelete="CASCADE"),
+    Column("step", Text),
+    Column("output", Text),
+    _time("created"),
+    Index(None, "run_id", "id"),
+)
+
+stacks = Table(
+    "stacks",
+    metadata,
+    _id(primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    _json("components", dict[str, Component]),
+    _time("created"),
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    _id(primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("kind", String(16), nullable=False),
+    Column("role", String(16), nullable=False),
+    _json("description", str, nullable=True),
+    Column("active", Boolean, nullable=False),
+    _time("created"),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    _id(primary_key=True),
+    _of("accounts", "account_id", ondelete="CASCADE"),
+    Column("name", Text, nullable=False),
+    Column("active", Boolean, nullable=False),
+    _time("created"),
+    _time("expires", nullable=True),
+    _time("last_used", nullable=True),
+    # A revoked key stays on record and gives its name free.
+    Index("uq_api_keys_account_id_name", "account_id", "name", unique=True, **_where("active")),
+    Index(None, "account_id", "id"),
+)
+
+# A key has one secret; while it is rotated, two, of which the old one is good until `valid_until`.
+api_key_secrets = Table(
+    "api_key_secrets",
+    metadata,
+    Column("public", String(32), primary_key=True),
+    _of("api_keys", "key_id", ondelete="CASCADE"),
+    Column("digest", String(64), nullable=False),
+    _time("valid_until", nullable=True),
+    Index(None, "key_id"),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("scope", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("fingerprint", String(64), nullable=False),
+    _run(),
+    Column("status", Integer, nullable=False),
+    _time("created"),
+    _time("expires"),
+    PrimaryKeyConstraint("scope", "key"),
+    Index(None, "run_id"),
+    Index(None, "expires"),
+)

@@ -1,0 +1,119 @@
+"""The rows of run templates, their tags and their versions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, bindparam, delete, func, select, update
+from sqlalchemy import insert as into
+
+from penstock.errors import found
+from penstock.ids import is_id
+from penstock.model.template import Template, TemplateVersion
+from penstock.store.paging import Slice, Window, cut
+from penstock.store.pipelines import id_of
+from penstock.store.session import ReadSession, WriteSession
+from penstock.store.tables import pipelines, template_tags, template_versions, templates
+
+_FIELDS = ("id", "name", "description", "tags", "pipeline_id", "created")
+_ALL = select(*(templates.c[field] for field in _FIELDS), pipelines.c.name.label("pipeline_name")).join(
+    pipelines, pipelines.c.id == templates.c.pipeline_id
+)
+_BY_ID = _ALL.where(templates.c.id == bindparam("ref"))
+_BY_NAME = _ALL.where(templates.c.name == bindparam("ref"))
+_VERSIONS = (
+    select(template_versions)
+    .where(template_versions.c.template_id.in_(bindparam("ids", expanding=True)))
+    .order_by(template_versions.c.template_id, template_versions.c.version)
+)
+_HOLD = select(templates.c.id).where(templates.c.id == bindparam("id"))
+_LAST = select(func.max(template_versions.c.version)).where(template_versions.c.template_id == bindparam("id"))
+_INSERT = into(templates)
+_INSERT_VERSION = into(template_versions)
+_INSERT_TAG = into(template_tags)
+_UPDATE = update(templates).where(templates.c.id == bindparam("ref"))
+_DROP_TAGS = delete(template_tags).where(template_tags.c.template_id == bindparam("id"))
+_DELETE = delete(templates).where(templates.c.id == bindparam("id"))
+
+
+def insert(ws: WriteSession, template: Template) -> None:
+    """Keep a new template with the versions that it has. Raises `Conflict` if its name is used."""
+    row = {field: getattr(template, field) for field in _FIELDS}
+    ws.change(_INSERT, row, taken=f"There is already a run template named '{template.name}'.")
+    ws.change(_INSERT_VERSION, [_version_row(template.id, version) for version in template.versions])
+    _insert_tags(ws, template)
+
+
+def publish(ws: WriteSession, template_id: str, snapshot_id: str, at: datetime) -> TemplateVersion:
+    """Give the template its next version. Two that publish at once get two numbers. Raises `NotFound`."""
+    found(ws.row(ws.held(_HOLD, templates), {"id": template_id}), "run template", template_id)
+    number = (ws.value(_LAST, {"id": template_id}) or 0) + 1
+    version = TemplateVersion(version=number, snapshot_id=snapshot_id, created=at)
+    ws.change(_INSERT_VERSION, _version_row(template_id, version))
+    return version
+
+
+def save(ws: WriteSession, template: Template) -> None:
+    """Write the description and the tags of a template; nothing else of it changes."""
+    ws.change(_UPDATE, {"ref": template.id, "description": template.description, "tags": template.tags})
+    ws.change(_DROP_TAGS, {"id": template.id})
+    _insert_tags(ws, template)
+
+
+def get(rs: ReadSession, ref: str) -> Template:
+    """The template with this id or name, held until the end of a write session. Raises `NotFound`."""
+    row = found(rs.row(rs.held(_BY_ID if is_id(ref) else _BY_NAME, templates), {"ref": ref}), "run template", ref)
+    return _made(rs, [row])[0]
+
+
+def remove(ws: WriteSession, template_id: str) -> bool:
+    """Remove the template with its versions; whether it was there. Its runs stay."""
+    return ws.change(_DELETE, {"id": template_id}) == 1
+
+
+def page(
+    rs: ReadSession, window: Window, *, name: str | None = None, pipeline: str | None = None, tag: str | None = None
+) -> Slice[Template]:
+    """Templates, newest first: with this name, of the pipeline with this id or name, with this tag."""
+    statement = _ALL
+    if name is not None:
+        statement = statement.where(templates.c.name == name)
+    if pipeline is not None:
+        statement = statement.where(templates.c.pipeline_id == id_of(pipeline))
+    if tag is not None:
+        tagged = select(template_tags.c.template_id).where(template_tags.c.tag == tag)
+        statement = statement.where(templates.c.id.in_(tagged))
+    listed = cut(rs, statement, templates.c.id, window, lambda row: row)
+    return Slice(items=tuple(_made(rs, listed.items)), total=listed.total, next=listed.next)
+
+
+def _insert_tags(ws: WriteSession, template: Template) -> None:
+    # A set: a tag that was given twice is one tag.
+    ws.change(_INSERT_TAG, [{"tag": tag, "template_id": template.id} for tag in sorted(set(template.tags))])
+
+
+def _version_row(template_id: str, version: TemplateVersion) -> dict[str, Any]:
+    return {
+        "template_id": template_id,
+        "version": version.version,
+        "snapshot_id": version.snapshot_id,
+        "created": version.created,
+    }
+
+
+def _made(rs: ReadSession, rows: Iterable[Row[Any]]) -> list[Template]:
+    rows = list(rows)
+    versions: dict[str, list[TemplateVersion]] = {}
+    for one in rs.rows(_VERSIONS, {"ids": [row.id for row in rows]}) if rows else ():
+        version = TemplateVersion(version=one.version, snapshot_id=one.snapshot_id, created=one.created)
+        versions.setdefault(one.template_id, []).append(version)
+    return [
+        Template(
+            **{field: getattr(row, field) for field in _FIELDS},
+            pipeline_name=row.pipeline_name,
+            versions=tuple(versions.get(row.id, ())),
+        )
+        for row in rows
+    ]

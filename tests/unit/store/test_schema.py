@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, create_engine, text
+
+from penstock.errors import PenstockError
+from penstock.store import schema
+from penstock.store.session import Database
+from penstock.store.tables import metadata
+from tests.unit.store.samples import frozen
+
+START = """
+import sys
+from penstock.store.session import Database
+db = Database(sys.argv[1])
+db.migrate()
+with db.read():
+    pass
+db.close()
+print("alembic" in sys.modules)
+"""
+
+
+def contents(path: Path) -> list[str]:
+    with closing(sqlite3.connect(path)) as connection:
+        return list(connection.iterdump())
+
+
+def test_head_is_the_last_script() -> None:
+    assert ScriptDirectory(str(schema.MIGRATIONS)).get_heads() == [schema.HEAD]
+
+
+def test_migrations_make_what_the_tables_say(db: Database, path: Path) -> None:
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, metadata) == []
+    engine.dispose()
+
+
+def test_migrations_and_tables_make_the_same_indexes(db: Database, path: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.db"
+    engine = create_engine(f"sqlite:///{other}")
+    metadata.create_all(engine)
+    engine.dispose()
+
+    def indexes(database: Path) -> set[str]:
+        with closing(sqlite3.connect(database)) as connection:
+            rows = connection.execute("SELECT sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL")
+            return {sql for (sql,) in rows}
+
+    assert indexes(path) == indexes(other)
+
+
+def test_a_start_that_finds_the_schema_in_place_does_not_load_alembic(path: Path) -> None:
+    for expected in ("True", "False"):
+        done = subprocess.run(
+            [sys.executable, "-c", START, f"sqlite:///{path}"],
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.stdout.strip(), done.stderr) == (expected, "")
+
+
+def test_a_newer_database_is_refused_and_left_as_it_is(db: Database, path: Path) -> None:
+    with db.write() as ws:
+        ws.change(text("UPDATE alembic_version SET version_num = '9999'"))
+    before = contents(path)
+    with pytest.raises(PenstockError, match=r"schema 9999.*newer Penstock.*Nothing was changed"):
+        Database(f"sqlite:///{path}").migrate()
+    assert contents(path) == before
+
+
+def test_a_migration_that_is_interrupted_leaves_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    upgrade = schema.upgrade
+
+    def interrupted(connection: Connection, where: str) -> None:
+        upgrade(connection, where)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(schema, "upgrade", interrupted)
+    db = Database(f"sqlite:///{path}")
+    with pytest.raises(KeyboardInterrupt):
+        db.migrate()
+    assert contents(path) == ["BEGIN TRANSACTION;", "COMMIT;"]
+    monkeypatch.undo()
+    db.migrate()
+    with db.write() as ws:
+        frozen(ws)
+    db.close()
+
+
+def test_a_migration_may_rebuild_a_table_that_others_refer_to(
+    db: Database, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with db.write() as ws:
+        frozen(ws)
+        ws.change(text("UPDATE alembic_version SET version_num = '0000'"))
+
+    def rebuild(connection: Connection, where: str) -> None:
+        connection.exec_driver_sql("CREATE TABLE rebuilt AS SELECT * FROM pipelines")
+        connection.exec_driver_sql("DROP TABLE pipelines")
+        connection.exec_driver_sql("ALTER TABLE rebuilt RENAME TO pipelines")
+        connection.exec_driver_sql("CREATE UNIQUE INDEX again ON pipelines (id)")
+
+    monkeypatch.setattr(schema, "upgrade", rebuild)
+    db.migrate()
+    with db.read() as rs:
+        assert rs.value(text("SELECT count(*) FROM snapshots JOIN pipelines ON pipelines.id = pipeline_id")) == 1
+
+
+def test_a_migration_that_would_break_a_reference_is_undone(
+    db: Database, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with db.write() as ws:
+        frozen(ws)
+        ws.change(text("UPDATE alembic_version SET version_num = '0000'"))
+    before = contents(path)
+    monkeypatch.setattr(
+        schema, "upgrade", lambda connection, where: connection.exec_driver_sql("DELETE FROM pipelines")
+    )
+    with pytest.raises(PenstockError, match="rows of 'snapshots' without what they refer to"):
+        db.migrate()
+    assert contents(path) == before
+    with pytest.raises(PenstockError), db.write() as ws:  # the connection of a migration is not used again
+        ws.change(text("DELETE FROM pipelines"))
