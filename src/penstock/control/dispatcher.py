@@ -1,0 +1,129 @@
+"""The dispatcher: claims queued runs while there are free slots, and hands each to its launcher."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from penstock.control import journal, runs, snapshots
+from penstock.control.bell import QUEUE
+from penstock.control.installation import Installation, now
+from penstock.errors import PenstockError
+from penstock.model.launch import Ticket
+from penstock.model.run import Run, RunState
+from penstock.model.snapshot import Snapshot
+from penstock.model.stack import Component, Stack
+from penstock.stack.contracts import Launcher
+from penstock.store import runs as stored
+from penstock.store import stacks
+from penstock.store.session import ReadSession
+
+log = logging.getLogger("penstock.dispatcher")
+
+POLL = 1.0
+"""Seconds after which the queue is looked at even if nobody rang: the net under the wake-ups."""
+
+
+@dataclass(frozen=True)
+class _Order:
+    """A claimed run and what is needed to launch it."""
+
+    run: Run
+    ticket: Ticket
+    launcher: Component
+
+
+class Dispatcher:
+    """One thread. Slots are the runs that hold a live lease, counted in the store at every claim."""
+
+    def __init__(self, installation: Installation, launchers: Callable[[Component], Launcher]) -> None:
+        self._installation = installation
+        self._launchers = launchers
+        self._snapshots: OrderedDict[str, tuple[Snapshot, Stack]] = OrderedDict()
+        self._leaving = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="penstock-dispatcher", daemon=True)
+
+    def start(self) -> None:
+        """Begin to claim."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Claim nothing more; returns when the thread has ended."""
+        self._leaving.set()
+        self._installation.bell.ring(QUEUE)
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def stop_run(self, run_id: str) -> None:
+        """Have the process of a cancelled run stopped now, without waiting for the next heartbeat."""
+        with self._installation.db.read() as session:
+            run = stored.get(session, run_id)
+            if run.state is not RunState.CANCELLING:
+                return
+            _, stack = self._frozen(session, run)
+        if not runs.held_by_caller(run):
+            self._launchers(stack.components["orchestrator"]).stop(run_id)
+
+    def _work(self) -> None:
+        with self._installation.bell.subscribe(QUEUE) as rung:
+            while not self._leaving.is_set():
+                try:
+                    busy = self._dispatch()
+                except PenstockError as error:  # the store is away or full: what is queued stays queued
+                    log.warning("nothing could be dispatched: %s", error.detail)
+                    busy = False
+                except Exception:  # one bad row must not stop all others
+                    log.exception("dispatching failed")
+                    busy = False
+                if not busy:
+                    rung.wait(POLL)
+
+    def _dispatch(self) -> bool:
+        """Claim and launch what there are slots for; whether it may be worth looking again at once."""
+        orders = self._claim()
+        failed = [order for order in orders if not self._launch(order)]
+        return bool(orders) and not failed
+
+    def _claim(self) -> list[_Order]:
+        settings, db = self._installation.settings, self._installation.db
+        with db.read() as session:  # most looks find nothing, and reading takes no lock
+            if not stored.has_queued(session):
+                return []
+        with db.write() as session:
+            free = settings.runs_at_once - stored.count_active(session)
+            if free <= 0:
+                return []
+            claimed = stored.claim(session, self._installation.owner, free, now() + timedelta(seconds=settings.lease))
+            return [self._order(session, run) for run in claimed]
+
+    def _order(self, session: ReadSession, run: Run) -> _Order:
+        snapshot, stack = self._frozen(session, run)
+        ticket = runs.ticket(self._installation, run, snapshot, stack)
+        return _Order(run, ticket, stack.components["orchestrator"])
+
+    def _launch(self, order: _Order) -> bool:
+        try:
+            self._launchers(order.launcher).launch(order.ticket)
+        except (PenstockError, OSError) as error:
+            log.warning("run %s could not be launched: %s", order.run.name, error)
+            with self._installation.db.write() as session:
+                current = stored.get(session, order.run.id)
+                if current.fence == order.run.fence and current.state is RunState.STARTING:
+                    journal.give_up_claim(session, self._installation, current, str(error))
+            return False
+        return True
+
+    def _frozen(self, session: ReadSession, run: Run) -> tuple[Snapshot, Stack]:
+        """The run's snapshot and stack; snapshots never change, so the last ones are remembered."""
+        known = self._snapshots.get(run.snapshot_id)
+        if known is None:
+            snapshot = snapshots.get(session, run.snapshot_id)
+            known = snapshot, stacks.get(session, snapshot.content.stack)
+            self._snapshots[run.snapshot_id] = known
+            if len(self._snapshots) > 64:
+                self._snapshots.popitem(last=False)
+        return known

@@ -1,0 +1,160 @@
+"""Reports from where runs are carried out, folded into their state through the one state machine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Literal
+
+from penstock.control.bell import QUEUE
+from penstock.control.installation import Installation, now
+from penstock.control.runs import held_by_caller
+from penstock.errors import Conflict, NotFound, StaleFence
+from penstock.model.launch import Exit, Orders, Report
+from penstock.model.run import (
+    Batch,
+    Event,
+    Failure,
+    Progress,
+    Receipt,
+    Run,
+    RunState,
+    StepRun,
+    advance,
+    end,
+    fold,
+)
+from penstock.store import artifacts, events, logs, runs
+from penstock.store.session import WriteSession
+
+STARTS = 5
+"""How often a run is claimed before it is given up, if it never gets as far as user code."""
+
+
+def report(ws: WriteSession, installation: Installation, run_id: str, batch: Batch) -> Receipt:
+    """Fold a worker's batch into the run. A batch that arrives twice changes nothing the second time.
+
+    Raises `StaleFence` if the claim under which it was written is not the run's latest, or if the run has ended.
+    """
+    run = runs.get(ws, run_id)
+    if batch.fence != run.fence:
+        raise StaleFence(f"Run {run.name} was claimed again (fence {run.fence}, this report has {batch.fence}).")
+    news = [event for event in batch.events if event.seq > run.sequence]
+    if run.state.terminal:
+        if news or not batch.events:
+            raise StaleFence(f"Run {run.name} has ended: it was {run.state}.")
+        return Receipt(state=run.state, sequence=run.sequence)
+    before = Progress(run, runs.steps(ws, run.id) if _touches_steps(news) else {})
+    after = before
+    try:
+        for event in news:
+            after = fold(after, event)
+    except Conflict as error:
+        raise StaleFence(error.detail) from error
+    _keep(ws, installation, before, _renewed(after, installation), news)
+    return Receipt(state=after.run.state, sequence=after.run.sequence, stop=after.run.state is RunState.CANCELLING)
+
+
+def supervise(ws: WriteSession, installation: Installation, report: Report) -> Orders:
+    """Take in a supervisor's heartbeat: renew what it holds, end what has exited, answer with what it should stop."""
+    for exit in report.exits:
+        _exited(ws, installation, exit)
+    expires = now() + timedelta(seconds=installation.settings.lease)
+    held = [(one.run_id, one.fence) for one in report.held]
+    renewed = runs.renew(ws, report.owner, held, expires)
+    orders: dict[str, Literal["cancelled", "stale"]] = {run_id: "stale" for run_id, _ in held if run_id not in renewed}
+    orders |= {run_id: "cancelled" for run_id, state in renewed.items() if state is RunState.CANCELLING}
+    return Orders(stop=orders)
+
+
+def give_up_claim(ws: WriteSession, installation: Installation, run: Run, why: str) -> Run:
+    """The claim on `run` was lost before user code began: back to the queue, or failed after too many tries."""
+    at = now()
+    if run.state is RunState.CANCELLING:
+        progress = end(Progress(run, {}), RunState.CANCELLED, at, reason=run.reason)
+    elif run.fence < STARTS and not held_by_caller(run):
+        progress = Progress(advance(run, RunState.QUEUED, at, reason=why), {})
+    else:
+        error = Failure(type="NotStarted", message=f"The run was not started, in {run.fence} tries: {why}")
+        progress = end(Progress(replace(run, error=error), {}), RunState.FAILED, at, reason=error.message)
+    _keep(ws, installation, Progress(run, {}), progress, [])
+    return progress.run
+
+
+def lose(ws: WriteSession, installation: Installation, run: Run, why: str, *, kind: str = "WorkerLost") -> Run:
+    """The process that carried out `run` is gone: end the run with the reason, or cancelled if that was asked for."""
+    if run.state is RunState.STARTING:
+        return give_up_claim(ws, installation, run, why)
+    before = Progress(run, runs.steps(ws, run.id))
+    if run.state is RunState.CANCELLING:
+        after = end(before, RunState.CANCELLED, now(), reason=run.reason)
+    else:
+        step = next((one.step for one in before.steps.values() if one.state == "running"), None)
+        error = Failure(type=kind, message=why, step=step)
+        after = end(Progress(replace(run, error=error), before.steps), RunState.FAILED, now(), reason=why)
+    _keep(ws, installation, before, after, [])
+    return after.run
+
+
+def _exited(ws: WriteSession, installation: Installation, exit: Exit) -> None:
+    try:
+        run = runs.get(ws, exit.run_id)
+    except NotFound:
+        return
+    if run.state.terminal or run.fence != exit.fence:
+        return  # the run had reported its end itself, or belongs to somebody else by now
+    if exit.launched:
+        lose(ws, installation, run, f"The process of the run {exit.failure}.", kind="ProcessDied")
+    else:
+        give_up_claim(ws, installation, run, exit.failure)
+
+
+def _touches_steps(news: list[Event]) -> bool:
+    return any(event.type not in ("log", "run_started") for event in news)
+
+
+def _renewed(progress: Progress, installation: Installation) -> Progress:
+    """A report is a sign of life: the lease counts from now."""
+    run = progress.run
+    if run.lease_owner is None:
+        return progress
+    seconds = installation.settings.lease * (3 if held_by_caller(run) else 1)
+    expires = max(now() + timedelta(seconds=seconds), run.lease_expires or run.created)
+    return Progress(replace(run, lease_expires=expires), progress.steps)
+
+
+def _keep(ws: WriteSession, installation: Installation, before: Progress, after: Progress, news: list[Event]) -> None:
+    """Write what changed, the new artifacts and log lines, and the history; wake those who wait once it is committed."""
+    if not runs.save(ws, after.run):
+        raise StaleFence(f"Run {before.run.name} was claimed again.")
+    changed = [step for key, step in after.steps.items() if before.steps.get(key) is not step]
+    runs.save_steps(ws, changed)
+    made = [(event.artifact, event) for event in news if event.artifact is not None]
+    artifacts.insert(
+        ws, [replace(one, run_id=after.run.id, step=event.step, output=event.output) for one, event in made]
+    )
+    logs.append(ws, after.run.id, [line for event in news for line in event.lines])
+    events.append(ws, after.run.id, _history(before, after, changed))
+    topics = [after.run.id] + ([QUEUE] if after.run.lease_owner is None else [])
+    ws.after_commit(lambda: installation.bell.ring(*topics))
+
+
+def _history(before: Progress, after: Progress, changed: list[StepRun]) -> list[events.Entry]:
+    at = now()
+    entries = [
+        events.Entry(
+            at=step.ended or step.started or step.created,
+            type=f"step_{step.state}",
+            step=step.step,
+            data={
+                "reason": step.reason,
+                "error": step.error.message if step.error else None,
+                "started": step.started.isoformat() if step.started else None,
+            },
+        )
+        for step in changed
+    ]
+    if after.run.state is not before.run.state:
+        data = {"reason": after.run.reason}
+        entries.append(events.Entry(at=after.run.ended or at, type=f"run_{after.run.state}", data=data))
+    return entries

@@ -1,0 +1,79 @@
+"""The reaper: ends or requeues runs whose worker has not been heard of for a whole lease."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from datetime import timedelta
+
+from penstock.control import journal
+from penstock.control.installation import Installation, now
+from penstock.errors import PenstockError
+from penstock.store import idempotency, runs
+
+log = logging.getLogger("penstock.reaper")
+
+
+class Reaper:
+    """One thread. The server's own absence counts against nobody: after a start, or a sleep, it waits one lease first."""
+
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
+        self._leaving = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="penstock-reaper", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more; returns when the thread has ended."""
+        self._leaving.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def reap(self) -> int:
+        """Treat every lapsed lease once; how many there were."""
+        with self._installation.db.read() as session:
+            lapsed = runs.expired(session, now())
+        for run in lapsed:
+            self._treat(run.id)
+        return len(lapsed)
+
+    def _treat(self, run_id: str) -> None:
+        with self._installation.db.write() as session:
+            run = runs.get(session, run_id)
+            if run.lease_expires is None or run.lease_expires > now():
+                return  # heard of since
+            silent = (
+                f"Its worker ({run.lease_owner}) was not heard of for {self._installation.settings.lease:g} s or more."
+            )
+            ended = journal.lose(session, self._installation, run, silent)
+            log.warning("run %s: %s It is %s now.", run.name, silent, ended.state)
+
+    def _purge(self) -> int:
+        """Forget some idempotency keys that have expired; how many."""
+        with self._installation.db.write() as session:
+            return idempotency.purge(session, now())
+
+    def _work(self) -> None:
+        lease = self._installation.settings.lease
+        looked, blind_until = now(), now() + timedelta(seconds=lease)
+        purged = time.monotonic()
+        while not self._leaving.wait(lease / 5):
+            if now() - looked > timedelta(seconds=lease):  # this machine slept, or its clock jumped
+                blind_until = now() + timedelta(seconds=lease)
+            looked = now()
+            if looked < blind_until:
+                continue
+            try:
+                self.reap()
+                if time.monotonic() - purged > 60:
+                    purged = time.monotonic()
+                    while self._purge():
+                        pass  # some at a time, so that nobody waits long
+            except PenstockError as error:  # the store is away or full: the next look is soon
+                log.warning("lapsed leases could not be treated: %s", error.detail)
+            except Exception:  # one bad row must not stop all others
+                log.exception("reaping failed")

@@ -1,0 +1,235 @@
+"""Runs. `start` is the one door: every trigger, whatever pulls it, ends in that call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from penstock.control import snapshots, templates
+from penstock.control.bell import QUEUE
+from penstock.control.installation import Installation, now
+from penstock.errors import Conflict, InvalidInput, KeyReused, Unavailable, fault
+from penstock.ids import check_name, new_id
+from penstock.model.account import Principal
+from penstock.model.inputs import Inputs, resolve
+from penstock.model.launch import Ticket
+from penstock.model.run import Cause, Progress, Run, RunState, advance, end
+from penstock.model.snapshot import Snapshot
+from penstock.model.stack import Stack
+from penstock.store import events, idempotency, runs, stacks
+from penstock.store.session import ReadSession, WriteSession
+
+TOKEN_LIFETIME = 30 * 24 * 3600.0
+"""Seconds for which a run's token is valid at most; it is refused as soon as the run has ended."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What to run, in one of three ways: a template (`name`, `name@vN`, id), a snapshot, a pipeline (its latest)."""
+
+    template: str | None = None
+    snapshot: str | None = None
+    pipeline: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Once:
+    """An idempotency key with the fingerprint of the request that carries it."""
+
+    key: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How to start. With `claim` the caller carries the run out itself."""
+
+    run_name: str | None = None
+    tags: Sequence[str] = ()
+    once: Once | None = None
+    claim: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started:
+    """The answer of the door. `replayed`: the run was started by an earlier request with the same key."""
+
+    run: Run
+    replayed: bool = False
+
+
+def start(
+    ws: WriteSession, installation: Installation, target: Target, inputs: Inputs, options: Options, cause: Cause
+) -> Started:
+    """Check everything, write the run, and have it carried out once the transaction is committed.
+
+    Raises `NotFound` for an unknown target, `InvalidInput` with every mistake in the input, `KeyReused` for an
+    idempotency key of another request; then nothing was written.
+    """
+    if options.once is not None:
+        earlier = _earlier(ws, options.once, cause)
+        if earlier is not None:
+            return Started(run=earlier, replayed=True)
+    snapshot, origin = _resolved(ws, target)
+    if not snapshot.runnable and not options.claim:
+        raise Conflict(f"This snapshot cannot be run: {snapshot.content.code_note or 'its code was not archived'}.")
+    effective = resolve(snapshot, inputs)
+    identity, at = new_id(), now()
+    run = replace(
+        origin,
+        id=identity,
+        name=check_name(options.run_name, what="run", at="/run_name")
+        if options.run_name is not None
+        else f"{snapshot.content.pipeline}-{at:%m%d-%H%M%S}-{identity[-8:]}",
+        parameters=effective.parameters,
+        step_parameters=effective.step_parameters,
+        origins=effective.origins,
+        cause=cause,
+        tags=tuple(dict.fromkeys(check_name(tag, what="tag", at="/tags") for tag in options.tags)),
+        created=at,
+    )
+    if options.claim:
+        run = replace(
+            advance(run, RunState.STARTING, at),
+            fence=1,
+            lease_owner=f"direct:{identity}",
+            lease_expires=at + timedelta(seconds=_direct_lease(installation)),
+        )
+    runs.insert(ws, run)
+    if options.once is not None:
+        expires = at + timedelta(seconds=installation.settings.idempotency_ttl)
+        answer = idempotency.Answer(
+            scope=_scope(cause),
+            key=options.once.key,
+            fingerprint=options.once.fingerprint,
+            run_id=run.id,
+            status=202,
+            created=at,
+            expires=expires,
+        )
+        if not idempotency.insert(ws, answer):  # another server was faster, between our look and now
+            raise Unavailable("A request with this key is being answered. Send it again.", headers={"Retry-After": "1"})
+    _note(ws, installation, run)
+    return Started(run=run)
+
+
+def cancel(ws: WriteSession, installation: Installation, reference: str) -> Run:
+    """Cancel a run: a queued one at once, one that is carried out as soon as its process is gone.
+
+    Cancelling it again changes nothing. Raises `Conflict` if it ended otherwise.
+    """
+    run = runs.get(ws, reference)
+    if run.state in (RunState.CANCELLING, RunState.CANCELLED):
+        return run
+    if run.state.terminal:
+        raise Conflict(f"Run {run.name} has ended already: it {run.state}.")
+    at, reason = now(), "Cancelled on request."
+    if run.state is RunState.QUEUED:
+        run = end(Progress(run, {}), RunState.CANCELLED, at, reason=reason).run
+    else:
+        run = advance(run, RunState.CANCELLING, at, reason=reason)
+    runs.save(ws, run)
+    _note(ws, installation, run)
+    return run
+
+
+def ticket(installation: Installation, run: Run, snapshot: Snapshot, stack: Stack) -> Ticket:
+    """What the worker that holds `run` needs to carry it out."""
+    settings = installation.settings
+    return Ticket(
+        run_id=run.id,
+        run_name=run.name,
+        fence=run.fence,
+        pipeline=run.pipeline_name,
+        source=snapshot.content.source,
+        code=snapshot.content.code,
+        parameters=run.parameters,
+        step_parameters=run.step_parameters,
+        artifact_store=stack.components["artifact_store"],
+        server=installation.address,
+        token=installation.signer.sign("run", run.id, lifetime=TOKEN_LIFETIME, fence=run.fence),
+        home=str(settings.home),
+        executable=snapshot.content.environment.executable,
+        lease=_direct_lease(installation) if held_by_caller(run) else settings.lease,
+        grace=settings.grace,
+        parallel_steps=settings.steps_at_once,
+    )
+
+
+def direct_ticket(rs: ReadSession, installation: Installation, run: Run) -> Ticket:
+    """The ticket of a run that its caller has claimed."""
+    snapshot = snapshots.get(rs, run.snapshot_id)
+    return ticket(installation, run, snapshot, stacks.get(rs, snapshot.content.stack))
+
+
+def held_by_caller(run: Run) -> bool:
+    """Whether the run is carried out in the process of the person who called it, with no supervisor over it."""
+    return (run.lease_owner or "").startswith("direct:")
+
+
+def _direct_lease(installation: Installation) -> float:
+    """A caller's own process may hold the interpreter for long and has no supervisor: its lease is longer."""
+    return 3 * installation.settings.lease
+
+
+def _note(ws: WriteSession, installation: Installation, run: Run) -> None:
+    """Write the state into the run's history, and wake those who wait for it once it is committed."""
+    events.append(ws, run.id, [events.Entry(at=now(), type=f"run_{run.state}", data={"reason": run.reason})])
+    ws.after_commit(lambda: installation.bell.ring(run.id, QUEUE))
+
+
+def _earlier(ws: WriteSession, once: Once, cause: Cause) -> Run | None:
+    """The run that an earlier request with this key started."""
+    known = idempotency.find(ws, _scope(cause), once.key, now())
+    if known is None:
+        return None
+    if known.fingerprint != once.fingerprint:
+        mistake = fault("/headers/Idempotency-Key", "Use a new key for a new request.")
+        raise KeyReused(f"The key '{once.key}' came before with another request.", errors=[mistake])
+    return runs.get(ws, known.run_id)
+
+
+def _scope(cause: Cause) -> str:
+    return cause.account_id or cause.account
+
+
+def _resolved(rs: ReadSession, target: Target) -> tuple[Snapshot, Run]:
+    """The snapshot that `target` means, and a run record that knows where it comes from."""
+    given = [name for name in ("template", "snapshot", "pipeline") if getattr(target, name) is not None]
+    if len(given) != 1:
+        mistakes = [fault(f"/{name}", "Give exactly one of the three.") for name in given or ["template"]]
+        raise InvalidInput("Say what to run: a template, a snapshot or a pipeline.", errors=mistakes)
+    template = version = None
+    if target.template is not None:
+        template, version = templates.meant(rs, target.template)
+        snapshot = snapshots.get(rs, version.snapshot_id)
+    elif target.snapshot is not None:
+        snapshot = snapshots.get(rs, target.snapshot)
+    else:
+        snapshot = snapshots.latest_runnable(rs, str(target.pipeline))
+    run = Run(
+        id="",
+        name="",
+        state=RunState.QUEUED,
+        pipeline_id=snapshot.pipeline_id,
+        pipeline_name=snapshot.content.pipeline,
+        snapshot_id=snapshot.id,
+        template_id=template.id if template else None,
+        template_name=template.name if template else None,
+        template_version=version.version if version else None,
+        created=now(),
+    )
+    return snapshot, run
+
+
+def cause_of(principal: Principal, *, direct: bool, parent_run_id: str | None, parent_step: str | None) -> Cause:
+    """Who and what pulled the gate, for a request over HTTP."""
+    return Cause(
+        kind="step" if parent_run_id else "direct" if direct else "api",
+        account_id=principal.account_id,
+        account=principal.name,
+        key_id=principal.key_id,
+        parent_run_id=parent_run_id,
+        parent_step=parent_step,
+    )

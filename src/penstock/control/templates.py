@@ -1,0 +1,112 @@
+"""Run templates: publishing snapshots under a name, and finding what a name means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from penstock.control import snapshots
+from penstock.control.installation import now
+from penstock.errors import Conflict, InvalidInput, NotFound, fault, found
+from penstock.ids import check_name, new_id
+from penstock.model.snapshot import Snapshot
+from penstock.model.template import Template, TemplateDetail, TemplateVersion, config_template, parse_reference
+from penstock.store import runs, templates
+from penstock.store.session import ReadSession, WriteSession
+
+
+@dataclass(frozen=True, kw_only=True)
+class Publication:
+    """What is to be published under a name: a snapshot, or the one that a run was made from."""
+
+    name: str
+    snapshot: str | None = None
+    run: str | None = None
+    description: str | None = None
+    tags: Sequence[str] = ()
+
+
+def publish(ws: WriteSession, publication: Publication) -> tuple[Template, bool]:
+    """Make a template, or the next version of the one that has this name. Returns it, and whether anything is new.
+
+    Publishing the snapshot that is the latest version already makes no new one. A description replaces the one before,
+    tags are added. A name keeps to one pipeline: another pipeline's snapshot is a `Conflict`.
+    """
+    name = check_name(publication.name, what="run template")
+    snapshot = _published(ws, publication)
+    if not snapshot.runnable:
+        raise Conflict(
+            f"This snapshot cannot be run again: {snapshot.content.code_note or 'its code was not archived'}."
+        )
+    at = now()
+    try:
+        existing = templates.get(ws, name)
+    except NotFound:
+        template = Template(
+            id=new_id(),
+            name=name,
+            description=publication.description or snapshot.content.description,
+            tags=_tags(publication),
+            pipeline_id=snapshot.pipeline_id,
+            pipeline_name=snapshot.content.pipeline,
+            versions=(TemplateVersion(version=1, snapshot_id=snapshot.id, created=at),),
+            created=at,
+        )
+        templates.insert(ws, template)
+        return template, True
+    if existing.pipeline_id != snapshot.pipeline_id:
+        raise Conflict(
+            f"Run template '{name}' belongs to pipeline '{existing.pipeline_name}', "
+            f"this snapshot to '{snapshot.content.pipeline}'. Choose another name."
+        )
+    told = replace(
+        existing,
+        description=publication.description or existing.description,
+        tags=tuple(dict.fromkeys((*existing.tags, *_tags(publication)))),
+    )
+    if told != existing:
+        templates.save(ws, told)
+    new = existing.latest.snapshot_id != snapshot.id
+    if new:
+        templates.publish(ws, existing.id, snapshot.id, at)
+    return templates.get(ws, existing.id), new
+
+
+def delete(ws: WriteSession, reference: str) -> None:
+    """Remove a template; its snapshots and runs stay."""
+    templates.remove(ws, templates.get(ws, reference).id)
+
+
+def meant(rs: ReadSession, reference: str) -> tuple[Template, TemplateVersion]:
+    """The template and version that `name`, `name@vN` or an id stands for."""
+    name, number = parse_reference(reference)
+    template = templates.get(rs, name)
+    if number is None:
+        return template, template.latest
+    version = next((one for one in template.versions if one.version == number), None)
+    return template, found(version, f"version of run template '{template.name}'", f"v{number}")
+
+
+def describe(rs: ReadSession, reference: str) -> TemplateDetail:
+    """The template with the parameters of the version that `reference` means."""
+    template, version = meant(rs, reference)
+    snapshot = snapshots.get(rs, version.snapshot_id)
+    return TemplateDetail(
+        template=template,
+        parameter_schema=snapshot.content.parameter_schema,
+        config_template=config_template(snapshot),
+        steps=tuple(one.id for one in snapshot.content.graph.invocations),
+    )
+
+
+def _tags(publication: Publication) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(check_name(tag, what="tag", at="/tags") for tag in publication.tags))
+
+
+def _published(rs: ReadSession, publication: Publication) -> Snapshot:
+    if (publication.snapshot is None) == (publication.run is None):
+        mistakes = [fault("/snapshot_id", "Give either a snapshot or a run."), fault("/run_id", "Give one of the two.")]
+        raise InvalidInput("A template is made from one snapshot, or from one run.", errors=mistakes)
+    if publication.snapshot is not None:
+        return snapshots.get(rs, publication.snapshot)
+    return snapshots.get(rs, runs.get(rs, str(publication.run)).snapshot_id)

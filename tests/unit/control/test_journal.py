@@ -1,0 +1,126 @@
+"""Reports of workers and supervisors, folded into the store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from penstock.control import journal, runs
+from penstock.control.installation import now
+from penstock.errors import StaleFence
+from penstock.model.launch import Exit, Held, Report
+from penstock.model.run import Batch, Event, LogLine, Receipt, Run, RunState, StepState
+from penstock.store import logs
+from penstock.store import runs as stored
+from tests.unit.control.conftest import House
+
+
+def report(house: House, run: Run, *events: Event, fence: int | None = None) -> Receipt:
+    with house.here.db.write() as session:
+        batch = Batch(fence=run.fence if fence is None else fence, events=events)
+        return journal.report(session, house.here, run.id, batch)
+
+
+def supervise(house: House, *held: Held, exits: tuple[Exit, ...] = ()) -> dict[str, str]:
+    with house.here.db.write() as session:
+        return dict(journal.supervise(session, house.here, Report(owner="sup", held=held, exits=exits)).stop)
+
+
+def event(seq: int, type: Any, **fields: Any) -> Event:
+    return Event(seq=seq, at=now(), type=type, **fields)
+
+
+@pytest.fixture
+def claimed(daily: House) -> Run:
+    daily.start()
+    return daily.claim()
+
+
+def test_a_journal_becomes_state_steps_and_lines(daily: House, claimed: Run) -> None:
+    line = LogLine(at=now(), stream="stdout", text="hello", step="fit")
+    events = [
+        event(1, "run_started"),
+        event(2, "step_declared", step="fit", id="s1", name="fit"),
+        event(3, "step_started", step="fit"),
+        event(4, "log", lines=(line,)),
+        event(5, "step_completed", step="fit"),
+    ]
+    assert report(daily, claimed, *events) == Receipt(state=RunState.RUNNING, sequence=5)
+    assert report(daily, claimed, *events).sequence == 5  # the same again
+    report(daily, claimed, event(6, "run_completed", values={"x": 1}))
+    run = daily.run(claimed.id)
+    assert (run.state, run.outputs, run.lease_owner) == (RunState.COMPLETED, {"x": 1}, None)
+    with daily.here.db.read() as session:
+        assert stored.steps(session, run.id)["fit"].state is StepState.COMPLETED
+        assert [one.text for one in logs.after(session, run.id)[0]] == ["hello"]
+
+
+def test_the_last_report_may_be_repeated_but_nothing_may_follow_it(daily: House, claimed: Run) -> None:
+    last = [event(1, "run_started"), event(2, "run_completed")]
+    report(daily, claimed, *last)
+    assert report(daily, claimed, *last).state is RunState.COMPLETED
+    with pytest.raises(StaleFence):
+        report(daily, claimed, event(3, "log"))
+    with pytest.raises(StaleFence):
+        report(daily, claimed)
+
+
+def test_an_old_fence_changes_nothing(daily: House, claimed: Run) -> None:
+    supervise(daily, exits=(Exit(run_id=claimed.id, fence=1, status=None, failure="it was not there", launched=False),))
+    assert daily.run(claimed.id).state is RunState.QUEUED
+    again = daily.claim()
+    assert again.fence == 2
+    with pytest.raises(StaleFence):
+        report(daily, claimed, event(1, "run_started"))
+    assert daily.run(claimed.id) == again
+    assert report(daily, again, event(1, "run_started")).state is RunState.RUNNING
+
+
+def test_a_heartbeat_renews_leases_and_tells_what_to_stop(daily: House, claimed: Run) -> None:
+    assert supervise(daily, Held(run_id=claimed.id, fence=1)) == {}
+    renewed = daily.run(claimed.id)
+    assert renewed.lease_owner == "sup"
+    assert supervise(daily, Held(run_id=claimed.id, fence=0)) == {claimed.id: "stale"}
+    with daily.here.db.write() as session:
+        runs.cancel(session, daily.here, claimed.id)
+    assert supervise(daily, Held(run_id=claimed.id, fence=1)) == {claimed.id: "cancelled"}
+    assert supervise(daily, Held(run_id="gone", fence=1)) == {"gone": "stale"}
+
+
+def test_a_process_that_dies_fails_its_run_with_the_reason(daily: House, claimed: Run) -> None:
+    report(daily, claimed, event(1, "run_started"))
+    gone = Exit(run_id=claimed.id, fence=1, status=None, signal=11, failure="was killed by SIGSEGV")
+    supervise(daily, exits=(gone,))
+    run = daily.run(claimed.id)
+    assert (run.state, run.error and run.error.type) == (RunState.FAILED, "ProcessDied")
+    assert "SIGSEGV" in str(run.reason)
+    supervise(daily, exits=(gone,))
+    assert daily.run(claimed.id) == run
+
+
+def test_an_exit_after_the_reported_end_changes_nothing(daily: House, claimed: Run) -> None:
+    report(daily, claimed, event(1, "run_started"), event(2, "run_completed"))
+    before = daily.run(claimed.id)
+    supervise(daily, exits=(Exit(run_id=claimed.id, fence=1, status=1, failure="exited"),))
+    assert daily.run(claimed.id) == before
+
+
+def test_the_exit_of_a_cancelled_run_ends_it_as_cancelled(daily: House, claimed: Run) -> None:
+    report(daily, claimed, event(1, "run_started"))
+    with daily.here.db.write() as session:
+        runs.cancel(session, daily.here, claimed.id)
+    assert report(daily, claimed).stop
+    supervise(daily, exits=(Exit(run_id=claimed.id, fence=1, status=None, signal=9, failure="was killed"),))
+    assert daily.run(claimed.id).state is RunState.CANCELLED
+
+
+def test_a_run_that_never_starts_is_given_up_after_some_tries(daily: House) -> None:
+    daily.start()
+    for attempt in range(1, journal.STARTS + 1):
+        run = daily.claim()
+        assert run.fence == attempt
+        supervise(daily, exits=(Exit(run_id=run.id, fence=attempt, status=1, failure="no Python", launched=False),))
+    ended = daily.run(run.id)
+    assert (ended.state, ended.error and ended.error.type) == (RunState.FAILED, "NotStarted")
+    assert "no Python" in str(ended.reason)
