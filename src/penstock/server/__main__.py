@@ -1,0 +1,230 @@
+"""`python -m penstock.server`: the server of one home, in the background or in the foreground."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import uvicorn
+from fastapi.concurrency import run_in_threadpool
+
+from penstock.control import runs as control
+from penstock.control.installation import Installation
+from penstock.errors import PenstockError
+from penstock.model.launch import socket_path
+from penstock.model.run import CLAIMED, RunState
+from penstock.server.app import create_app, open_installation
+from penstock.server.routes.server import StopServer
+from penstock.settings import Settings
+from penstock.store import runs
+from penstock.store.paging import Window
+from penstock.version import VERSION
+
+log = logging.getLogger("penstock.server")
+
+KEEP_ALIVE = 75
+"""Seconds for which an idle connection is kept: longer than clients trust one (`client.transport.IDLE`)."""
+
+_PATIENCE = 30.0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve until told to leave. The exit status is 0 then, and 1 if the server could not start."""
+    options = _parser().parse_args(arguments)
+    settings = Settings.load()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    ready = os.fdopen(options.ready_fd, "w") if options.ready_fd is not None else None
+    try:
+        with _only_server(settings):
+            _serve(settings, options, ready)
+    except (PenstockError, OSError) as error:
+        told = f"The server of {settings.home} could not start: {error}"
+        print(told, file=ready if ready is not None and not ready.closed else sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m penstock.server", description=__doc__)
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--foreground", action="store_true", help="serve TCP besides the socket, and say where")
+    how.add_argument("--background", action="store_true", help="serve the socket alone, and leave when idle for long")
+    parser.add_argument("--host", default=None)
+    parser.add_argument("--port", type=int, default=None)
+    parser.add_argument("--ready-fd", type=int, default=None, help=argparse.SUPPRESS)
+    return parser
+
+
+@contextlib.contextmanager
+def _only_server(settings: Settings) -> Iterator[None]:
+    """Hold the lock of this home's server. Another one may just be leaving: it is given some time."""
+    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle = os.open(settings.home / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise PenstockError("another server of this home is running; `penstock down` stops it.") from None
+                time.sleep(0.02)  # flock has no timeout of its own
+        yield
+    finally:
+        os.close(handle)
+
+
+def _serve(settings: Settings, options: argparse.Namespace, ready: object) -> None:
+    path = socket_path(settings.home, "server.sock")
+    sockets = [_unix_socket(path)]
+    url = None
+    if not options.background:
+        tcp = _tcp_socket(options.host or settings.host, settings.port if options.port is None else options.port)
+        sockets.append(tcp)
+        host, port = tcp.getsockname()[:2]
+        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    installation = open_installation(settings, f"unix:{path}")
+    process = Process(installation, url, idle=settings.idle if options.background else 0)
+    try:
+        asyncio.run(process.serve(sockets, ready))
+    finally:
+        for name in (path, settings.home / "server.json"):
+            name.unlink(missing_ok=True)
+
+
+def _unix_socket(path: Path) -> socket.socket:
+    """The owner's door: a socket that only this user can open, in a directory that only this user can enter."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.parent.stat().st_uid != os.getuid():
+        raise PenstockError(f"{path.parent} belongs to somebody else; set PENSTOCK_HOME to a shorter path of your own.")
+    path.unlink(missing_ok=True)  # left by a server that was killed: we hold its lock, so nobody listens there
+    door = socket.socket(socket.AF_UNIX)
+    before = os.umask(0o177)
+    try:
+        door.bind(str(path))
+    finally:
+        os.umask(before)
+    door.listen(512)
+    door.setblocking(False)
+    return door
+
+
+def _tcp_socket(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    door = socket.socket(family)
+    door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        door.bind((host, port))
+    except OSError as error:
+        raise PenstockError(
+            f"port {port} of {host} cannot be used: {error.strerror}. Choose another with --port."
+        ) from error
+    door.listen(512)
+    door.setblocking(False)
+    return door
+
+
+class Process:
+    """The server as a process: when it is ready, when it is idle, and how it leaves."""
+
+    def __init__(self, installation: Installation, url: str | None, *, idle: float) -> None:
+        self._installation = installation
+        self._url = url
+        self._idle = idle
+        self._last_request = time.monotonic()
+        app = create_app(installation, url=url, leave=self.leave)
+
+        async def counted(scope: dict[str, object], receive: object, send: object) -> None:
+            self._last_request = time.monotonic()
+            await app(scope, receive, send)  # type: ignore[arg-type]  # ASGI, passed through untouched
+
+        config = uvicorn.Config(
+            counted,
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            lifespan="on",
+            access_log=False,
+            log_config=None,
+            log_level="warning",
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE,
+            timeout_graceful_shutdown=10,
+        )
+        self._server = uvicorn.Server(config)
+
+    async def serve(self, sockets: list[socket.socket], ready: object) -> None:
+        """Serve until told to leave."""
+        serving = asyncio.create_task(self._server.serve(sockets=sockets))
+        while not self._server.started and not serving.done():  # noqa: ASYNC110  # uvicorn offers no event for this
+            await asyncio.sleep(0.001)  # uvicorn offers no event for this
+        if self._server.started:
+            self._announce(ready)
+        watching = asyncio.create_task(self._leave_when_idle())
+        try:
+            await serving
+        finally:
+            watching.cancel()
+
+    async def leave(self, wanted: StopServer) -> None:
+        """Begin to leave, when what was asked for has happened. Requests under way are answered first."""
+        log.info("leaving: %s", wanted.reason or "asked to")
+        if wanted.cancel:
+            await run_in_threadpool(self._cancel_all)
+        if wanted.cancel or wanted.wait:
+            while await run_in_threadpool(self._busy):
+                with self._installation.bell.subscribe("queue", asyncio.get_running_loop()) as rung:
+                    await rung.wait_async(0.2)
+        self._server.should_exit = True
+
+    def _announce(self, ready: object) -> None:
+        settings = self._installation.settings
+        told = {"version": VERSION, "pid": os.getpid(), "socket": self._installation.address, "url": self._url}
+        draft = settings.home / "server.json.new"
+        draft.write_text(json.dumps(told))
+        draft.replace(settings.home / "server.json")
+        if ready is not None:
+            print("ready", file=ready)  # type: ignore[call-overload]
+            ready.close()  # type: ignore[attr-defined]
+        if self._url is not None:
+            print(f"Penstock {VERSION} serves {settings.home} at {self._url} (Ctrl-C stops it).", flush=True)
+
+    async def _leave_when_idle(self) -> None:
+        while self._idle:
+            left = self._idle - (time.monotonic() - self._last_request)
+            if left <= 0 and not await run_in_threadpool(self._busy):
+                log.info("leaving: nothing to do for %.0f s", self._idle)
+                self._server.should_exit = True
+                return
+            await asyncio.sleep(max(left, min(self._idle, 60.0)))
+
+    def _busy(self) -> bool:
+        with self._installation.db.read() as session:
+            return runs.count_active(session) + runs.count_queued(session) > 0
+
+    def _cancel_all(self) -> None:
+        states = (RunState.QUEUED, *sorted(CLAIMED - {RunState.CANCELLING}))
+        with self._installation.db.write() as session:
+            while live := runs.page(session, Window(size=200), runs.RunFilter(states=states)).items:
+                for run in live:
+                    control.cancel(session, self._installation, run.id)
+
+
+if __name__ == "__main__":
+    for noticed in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn leaves in good order and then raises the signal again: the exit status is ours to give.
+        signal.signal(noticed, lambda *_: None)
+    sys.exit(main())

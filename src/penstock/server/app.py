@@ -1,0 +1,161 @@
+"""The application: everything is wired here, and handed to whoever needs it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
+
+from penstock.control import stacks
+from penstock.control.bell import Bell
+from penstock.control.dispatcher import Dispatcher
+from penstock.control.installation import Installation, now
+from penstock.control.reaper import Reaper
+from penstock.control.tokens import Signer, load_secret
+from penstock.ids import new_id
+from penstock.model.stack import Component
+from penstock.server import problems
+from penstock.server.edge import Edge
+from penstock.server.routes import (
+    artifacts,
+    code,
+    pipeline_snapshots,
+    pipelines,
+    run_templates,
+    runs,
+    server,
+    service_accounts,
+    step_runs,
+)
+from penstock.server.routes import (
+    stacks as stack_routes,
+)
+from penstock.settings import Settings
+from penstock.stack.contracts import ArtifactStore, Launcher
+from penstock.stack.registry import build
+from penstock.store.session import Database
+from penstock.version import VERSION
+
+Leave = Callable[[server.StopServer], Awaitable[None]]
+
+_NOUNS = (
+    pipelines,
+    pipeline_snapshots,
+    code,
+    run_templates,
+    runs,
+    step_runs,
+    artifacts,
+    stack_routes,
+    service_accounts,
+    server,
+)
+
+
+def open_installation(settings: Settings, address: str) -> Installation:
+    """Open the store of this home, bringing its schema up to date, and make what every installation has."""
+    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    db = Database(settings.database)
+    db.migrate()
+    installation = Installation(
+        settings=settings,
+        db=db,
+        bell=Bell(),
+        signer=Signer(load_secret(settings.home / "secret.key")),
+        address=address,
+        owner=f"server:{new_id()}",
+        started=now(),
+    )
+    with db.write() as session:
+        stacks.ensure_default(session, installation)
+    return installation
+
+
+class Components:
+    """The stack components that this server uses, each built once from its flavor and options."""
+
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
+        self._built: dict[str, Any] = {}
+        self._lock = threading.Lock()
+
+    def launcher(self, component: Component) -> Launcher:
+        """The launcher that a stack names. The local one works in this home and reports to this server."""
+        local = {"home": str(self._installation.settings.home), "server": self._installation.address}
+        options = component.options | (local if component.flavor == "local" else {})
+        return cast(Launcher, self._component("orchestrator", Component(flavor=component.flavor, options=options)))
+
+    def artifact_store(self, component: Component) -> ArtifactStore:
+        """The artifact store that a stack names."""
+        return cast(ArtifactStore, self._component("artifact_store", component))
+
+    def close(self) -> None:
+        """Let go of the launchers."""
+        for one in self._built.values():
+            if isinstance(one, Launcher):
+                one.close()
+
+    def _component(self, kind: str, component: Component) -> object:
+        key = f"{kind} {component!r}"
+        with self._lock:
+            if key not in self._built:
+                self._built[key] = build(kind, component)
+            return self._built[key]
+
+
+def create_app(installation: Installation, *, url: str | None = None, leave: Leave | None = None) -> FastAPI:
+    """The application for an installation. `url` is its TCP address, if it has one; `leave` stops the process."""
+    components = Components(installation)
+    dispatcher = Dispatcher(installation, components.launcher)
+    reaper = Reaper(installation)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        dispatcher.start()
+        reaper.start()
+        try:
+            yield
+        finally:
+            dispatcher.stop()
+            reaper.stop()
+            components.close()
+            installation.db.close()
+
+    app = FastAPI(
+        title="Penstock",
+        version=VERSION,
+        summary="Freeze a machine-learning pipeline, and let anything trigger it.",
+        lifespan=lifespan,
+        generate_unique_id_function=_operation_id,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/v1/openapi.json",
+        telemetry={"tracing": False, "metrics": False},
+    )
+    app.state.installation = installation
+    app.state.url = url
+    app.state.leave = leave or _stay
+    app.state.stop_run = dispatcher.stop_run
+    app.state.artifact_store = components.artifact_store
+    settings = installation.settings
+    limits = {"": settings.max_body, "/api/v1/code/": settings.max_archive + code.TAR_OVERHEAD}
+    app.add_middleware(cast(Any, Edge), limits=limits)
+    problems.install(app)
+    app.include_router(server.health)
+    api = APIRouter(prefix="/api/v1")
+    for noun in _NOUNS:
+        api.include_router(noun.router)
+    app.include_router(api)
+    return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name
+
+
+async def _stay(_: server.StopServer) -> None:
+    """An application that is no process of its own cannot leave."""

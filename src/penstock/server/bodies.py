@@ -1,0 +1,84 @@
+"""Bodies in and out: records of `model/` as JSON, strict requests, lists in pages."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from fastapi import Depends, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from penstock.errors import InvalidInput, MalformedRequest, fault
+from penstock.store.paging import LARGEST, Slice, Window
+
+T = TypeVar("T")
+
+
+class Strict(BaseModel):
+    """A request body: what it does not know is refused, not dropped."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ListQuery(BaseModel):
+    """What every list takes. `cursor` continues where a page ended; `page` counts from 1."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    size: int = Field(default=20, ge=1, le=LARGEST)
+    cursor: str | None = None
+    page: int = Field(default=1, ge=1, le=1_000_000)
+    hydrate: bool = Field(default=False, description="Accepted for compatibility: records are always whole.")
+    logical_operator: str | None = Field(
+        default=None, pattern="^and$", description="Filters are always joined by `and`."
+    )
+
+    @property
+    def window(self) -> Window:
+        """The part of the list that is wanted."""
+        return Window(size=self.size, cursor=self.cursor, page=self.page)
+
+    def filters(self) -> dict[str, Any]:
+        """The filters that were given, without what concerns the page."""
+        given = self.model_dump(exclude=set(ListQuery.model_fields), exclude_none=True)
+        return {name: value for name, value in given.items() if value != []}
+
+
+class Page(BaseModel, Generic[T]):
+    """One page of a list. `next` is the cursor of the following page, null at the end."""
+
+    items: list[T]
+    total: int
+    page: int
+    size: int
+    next: str | None
+
+
+def answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A record, or plain JSON values, as the response."""
+    return Response(msgspec.json.encode(value), status_code=status, headers=headers, media_type="application/json")
+
+
+def listing(found: Slice[Any], query: ListQuery) -> Response:
+    """One page of a list as the response."""
+    part = {"items": found.items, "total": found.total, "page": query.page, "size": query.size, "next": found.next}
+    return answer(part)
+
+
+def record(kind: type[Any]) -> Any:
+    """A dependency: the body as a record of `model/`. For workers, whose reports must cost little to read.
+
+    Unknown fields are passed over here on purpose: a newer worker may report to this server.
+    """
+    decode = msgspec.json.Decoder(kind).decode
+
+    async def read(request: Request) -> Any:
+        body = await request.body()
+        try:
+            return decode(body)
+        except msgspec.ValidationError as error:
+            raise InvalidInput("The report does not fit.", errors=[fault("", str(error))]) from error
+        except msgspec.DecodeError as error:
+            raise MalformedRequest(f"The body is no JSON: {error}.") from error
+
+    return Depends(read)

@@ -1,0 +1,126 @@
+"""Errors as RFC 9457 problem documents, whatever raised them. No trace, no path and no SQL leaves the server."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin
+
+import msgspec
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from penstock.errors import (
+    Forbidden,
+    InvalidInput,
+    MalformedRequest,
+    NotFound,
+    PenstockError,
+    TooLarge,
+    Unauthenticated,
+    fault,
+    pointer,
+)
+
+log = logging.getLogger("penstock.server")
+MEDIA_TYPE = "application/problem+json"
+
+_BY_STATUS: Mapping[int, type[PenstockError]] = {
+    400: MalformedRequest,
+    401: Unauthenticated,
+    403: Forbidden,
+    404: NotFound,
+    413: TooLarge,
+}
+
+
+def install(app: FastAPI) -> None:
+    """Have every error of `app` answered as a problem document."""
+    app.add_exception_handler(PenstockError, _penstock_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _unforeseen)
+
+
+def response(error: PenstockError, instance: str) -> Response:
+    """The answer for `error`; a kind that only callers know (its status is 500) keeps its words to the log."""
+    headers = dict(error.headers)
+    if error.status == 401:
+        headers.setdefault("WWW-Authenticate", "Bearer")
+    if error.status in (429, 503):
+        headers.setdefault("Retry-After", "1")
+    body = msgspec.json.encode(error.problem(instance))
+    return Response(body, status_code=error.status, headers=headers, media_type=MEDIA_TYPE)
+
+
+def _penstock_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, PenstockError)
+    if error.status >= 500:
+        log.warning("%s %s: %s", request.method, request.url.path, error)
+    return response(error, request.url.path)
+
+
+def _validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    details = error.errors()
+    unreadable = next((one for one in details if one["type"] == "json_invalid"), None)
+    if unreadable is not None:
+        where = unreadable["loc"][-1]
+        cause = unreadable.get("ctx", {}).get("error", "")
+        return response(MalformedRequest(f"The body is no JSON: {cause} (at character {where})."), request.url.path)
+    faults = [_fault(request, one) for one in details]
+    return response(InvalidInput("The request does not fit what this address takes.", errors=faults), request.url.path)
+
+
+def _fault(request: Request, detail: Mapping[str, Any]) -> dict[str, Any]:
+    """One of pydantic's details as a fault. `loc` begins with the part of the request: body, query, path, header."""
+    place, *inner = detail["loc"]
+    at = pointer(*inner) if place == "body" else pointer(place, *inner)
+    if detail["type"] == "extra_forbidden":
+        allowed = _allowed(request, inner[:-1]) if place == "body" else ()
+        return fault(at, "There is no such field.", allowed=allowed, given=str(inner[-1]))
+    return fault(at, f"{detail['msg']}.")
+
+
+def _allowed(request: Request, inner: list[Any]) -> list[str]:
+    """The field names that the body may have at `inner`; none where that cannot be told."""
+    field = getattr(request.scope.get("route"), "body_field", None)
+    model = _model(getattr(getattr(field, "field_info", None), "annotation", None))
+    for part in inner:
+        if get_origin(model) is dict:
+            model = _model(get_args(model)[1])
+        else:
+            described = getattr(model, "model_fields", {}).get(part)
+            model = _model(getattr(described, "annotation", None))
+    return list(getattr(model, "model_fields", {}))
+
+
+def _model(annotation: Any) -> Any:
+    """The type behind `T | None`."""
+    given = [one for one in get_args(annotation) if one is not NoneType]
+    return given[0] if isinstance(annotation, UnionType) and len(given) == 1 else annotation
+
+
+def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        return response(NotFound(f"Nothing is served under {request.url.path}."), request.url.path)
+    kind = _BY_STATUS.get(error.status_code)
+    if kind is not None:
+        return response(kind(str(error.detail)), request.url.path)
+    document = {
+        "type": "about:blank",
+        "title": str(error.detail),
+        "status": error.status_code,
+        "detail": f"{request.method} is not served here." if error.status_code == 405 else str(error.detail),
+        "instance": request.url.path,
+    }
+    body = msgspec.json.encode(document)
+    return Response(body, status_code=error.status_code, headers=error.headers, media_type=MEDIA_TYPE)
+
+
+def _unforeseen(request: Request, error: Exception) -> Response:
+    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return response(PenstockError("Something went wrong in the server; its log has the details."), request.url.path)

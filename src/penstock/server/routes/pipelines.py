@@ -1,0 +1,34 @@
+"""Pipelines over HTTP."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from penstock.model.pipeline import Pipeline
+from penstock.server.access import Here, Reader
+from penstock.server.bodies import ListQuery, Page, answer, listing
+from penstock.store import pipelines
+
+router = APIRouter(prefix="/pipelines", tags=["pipelines"])
+
+
+class PipelineQuery(ListQuery):
+    """Filters of the list."""
+
+    name: str | None = None
+
+
+@router.get("", response_model=Page[Pipeline])
+def list_pipelines(here: Here, _: Reader, query: Annotated[PipelineQuery, Query()]) -> Response:
+    """All pipelines, newest first."""
+    with here.db.read() as session:
+        return listing(pipelines.page(session, query.window, **query.filters()), query)
+
+
+@router.get("/{reference}", response_model=Pipeline)
+def get_pipeline(here: Here, _: Reader, reference: str) -> Response:
+    """One pipeline, by id or name."""
+    with here.db.read() as session:
+        return answer(pipelines.get(session, reference))

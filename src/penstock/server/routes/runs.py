@@ -1,0 +1,181 @@
+"""Runs over HTTP: start, find, follow, cancel, and take in what workers report."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import StreamingResponse
+from pydantic import Field
+
+from penstock.control import journal, runs
+from penstock.control.installation import Installation
+from penstock.errors import Forbidden
+from penstock.model.run import Batch, Receipt, Run, RunState, StepRun
+from penstock.server.access import Here, Reader, Runner, Worker
+from penstock.server.bodies import ListQuery, Page, answer, listing, record
+from penstock.server.routes.logs import LogQuery, log_page
+from penstock.server.triggers import (
+    Configuration,
+    ParentStep,
+    Trigger,
+    preferred_wait,
+    trigger,
+    wait_for_end,
+    waited,
+)
+from penstock.store import events
+from penstock.store import runs as stored
+
+router = APIRouter(prefix="/runs", tags=["runs"])
+
+_HEARTBEAT = 15.0
+"""Seconds after which a silent event stream sends a comment, so that proxies and clients know it lives."""
+
+
+class RunQuery(ListQuery):
+    """Filters of the list."""
+
+    state: RunState | None = None
+    pipeline: str | None = Field(default=None, description="Id or name of a pipeline.")
+    pipeline_id: str | None = None
+    template: str | None = Field(default=None, description="Id or name of a run template.")
+    template_id: str | None = None
+    snapshot_id: str | None = None
+    name: str | None = None
+    tag: str | None = None
+
+
+class StartRun(Configuration):
+    """What to run (exactly one of three), how, and for whom."""
+
+    template: str | None = Field(default=None, description="`name`, `name@vN` or id.")
+    snapshot_id: str | None = Field(default=None, description="Id or name of a snapshot.")
+    pipeline: str | None = Field(default=None, description="Id or name: its latest runnable snapshot.")
+    claim: bool = Field(default=False, description="The caller carries the run out itself.")
+    step_run: ParentStep | None = Field(default=None, description="The step that starts this run.")
+
+
+class EventQuery(ListQuery):
+    """Where to continue."""
+
+    after: int = Field(default=0, ge=0)
+
+
+@router.post("", response_model=Run, status_code=202)
+async def start_run(request: Request, here: Here, who: Runner, wanted: StartRun) -> Response:
+    """Start a run of a template, a snapshot or a pipeline."""
+    target = runs.Target(template=wanted.template, snapshot=wanted.snapshot_id, pipeline=wanted.pipeline)
+    return await trigger(request, here, Trigger(target, wanted, who, wanted.step_run, wanted.claim))
+
+
+@router.get("", response_model=Page[Run])
+def list_runs(here: Here, _: Reader, query: Annotated[RunQuery, Query()]) -> Response:
+    """All runs, newest first."""
+    wanted = stored.RunFilter(
+        states=(query.state,) if query.state else (),
+        pipeline=query.pipeline_id or query.pipeline,
+        template=query.template_id or query.template,
+        snapshot_id=query.snapshot_id,
+        name=query.name,
+        tag=query.tag,
+    )
+    with here.db.read() as session:
+        return listing(stored.page(session, query.window, wanted), query)
+
+
+@router.get("/{reference}", response_model=Run)
+async def get_run(request: Request, here: Here, _: Reader, reference: str) -> Response:
+    """One run, by id or name. With `Prefer: wait=N` the answer waits until the run has ended."""
+    run = await run_in_threadpool(_run, here, reference)
+    wait = preferred_wait(request)
+    if wait:
+        run = await wait_for_end(here, run, wait)
+    return answer(run, headers=waited(wait))
+
+
+@router.post("/{reference}/cancel", response_model=Run, status_code=202)
+def cancel_run(request: Request, here: Here, _: Runner, reference: str) -> Response:
+    """Cancel a run; its process and all its children are stopped."""
+    with here.db.write() as session:
+        run = runs.cancel(session, here, reference)
+    if run.state is RunState.CANCELLING:
+        request.app.state.stop_run(run.id)
+    return answer(run, 202)
+
+
+@router.get("/{reference}/steps", response_model=Page[StepRun])
+def list_steps(here: Here, _: Reader, reference: str, query: Annotated[ListQuery, Query()]) -> Response:
+    """The steps of a run, in the order in which they were called."""
+    with here.db.read() as session:
+        run = stored.get(session, reference)
+        return listing(stored.page_steps(session, replace(query.window, oldest_first=True), run_id=run.id), query)
+
+
+@router.get("/{reference}/logs")
+async def get_run_logs(
+    request: Request, here: Here, _: Reader, reference: str, query: Annotated[LogQuery, Query()]
+) -> Response:
+    """Lines of the run's output after a cursor. With `Prefer: wait=N` the answer waits for a new line or the end."""
+    return await log_page(request, here, reference, query)
+
+
+@router.get("/{reference}/events")
+async def get_run_events(
+    request: Request, here: Here, _: Reader, reference: str, query: Annotated[EventQuery, Query()]
+) -> Response:
+    """What happened to a run: as a list, or as a live stream with `Accept: text/event-stream`."""
+    run = await run_in_threadpool(_run, here, reference)
+    if "text/event-stream" in request.headers.get("accept", ""):
+        last = request.headers.get("last-event-id", "")
+        after = int(last) if last.isdigit() else query.after
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingResponse(_stream(here, run.id, after), media_type="text/event-stream", headers=headers)
+    items = await run_in_threadpool(_events, here, run.id, query.after, query.size)
+    return answer({"items": items, "next": items[-1].number if items else None})
+
+
+@router.post("/{run_id}/events", response_model=Receipt)
+def report_events(here: Here, who: Worker, run_id: str, batch: Annotated[Batch, record(Batch)]) -> Response:
+    """Take in a worker's report. 409 if its claim on the run is not valid any more."""
+    if who.kind == "run" and who.run_id != run_id:
+        raise Forbidden("A run reports for itself only.")
+    with here.db.write() as session:
+        return answer(journal.report(session, here, run_id, batch))
+
+
+def _run(here: Installation, reference: str) -> Run:
+    with here.db.read() as session:
+        return stored.get(session, reference)
+
+
+def _events(here: Installation, run_id: str, after: int, limit: int) -> list[events.Entry]:
+    with here.db.read() as session:
+        return list(events.after(session, run_id, after, limit))
+
+
+async def _stream(here: Installation, run_id: str, after: int) -> AsyncIterator[bytes]:
+    """Server-sent events until the run has ended and all of them were sent."""
+    loop = asyncio.get_running_loop()
+    with here.bell.subscribe(run_id, loop) as rung:
+        silent_since = loop.time()
+        while True:
+            run = await run_in_threadpool(_run, here, run_id)
+            items = await run_in_threadpool(_events, here, run_id, after, 200)
+            for item in items:
+                after, silent_since = item.number, loop.time()
+                yield f"id: {item.number}\nevent: {item.type}\ndata: {msgspec.json.encode(item).decode()}\n\n".encode()
+            if run.state.terminal and not items:
+                yield b"event: end\ndata: {}\n\n"
+                return
+            if items:
+                continue
+            if loop.time() - silent_since > _HEARTBEAT:
+                silent_since = loop.time()
+                yield b": still here\n\n"
+            await rung.wait_async(1.0)

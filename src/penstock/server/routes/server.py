@@ -1,0 +1,118 @@
+"""The server itself over HTTP: health, what it is, login, launchers' reports, and stopping it."""
+
+from __future__ import annotations
+
+import os
+import platform
+from typing import Annotated
+from urllib.parse import parse_qs
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from pydantic import Field
+
+from penstock.control import accounts, journal
+from penstock.control.installation import Installation
+from penstock.errors import Conflict, Forbidden, InvalidInput, MalformedRequest, fault
+from penstock.model.account import Principal
+from penstock.model.launch import Orders, Report
+from penstock.server.access import Here, Manager, Reader, Worker
+from penstock.server.bodies import Strict, answer, record
+from penstock.store import runs
+from penstock.version import VERSION
+
+health = APIRouter(tags=["server"])
+router = APIRouter(tags=["server"])
+
+
+class StopServer(Strict):
+    """How to stop. Runs under way make it refuse, unless it is to wait for them, cancel them, or be replaced."""
+
+    reason: str = Field(default="", max_length=200)
+    wait: bool = False
+    cancel: bool = False
+    replace: bool = False
+
+
+@health.get("/health")
+def get_health() -> Response:
+    """Whether the server answers."""
+    return answer({"status": "ok"})
+
+
+@router.get("/info")
+def get_info(request: Request, here: Here, _: Reader) -> Response:
+    """What this server is and how busy it is."""
+    with here.db.read() as session:
+        active, queued = runs.count_active(session), runs.count_queued(session)
+    return answer(
+        {
+            "version": VERSION,
+            "pid": os.getpid(),
+            "python": platform.python_version(),
+            "home": str(here.settings.home),
+            "url": request.app.state.url,
+            "socket": here.address,
+            "database": here.db.where,
+            "started": here.started,
+            "runs_active": active,
+            "runs_queued": queued,
+        }
+    )
+
+
+@router.post("/login")
+async def log_in(request: Request, here: Here) -> Response:
+    """A token for one hour in exchange for an API key (`{"api_key": ...}`, or a form with the key as `password`)."""
+    token = await run_in_threadpool(accounts.log_in, here, _key_in(await request.body(), request))
+    content = {"access_token": token, "token_type": "bearer", "expires_in": int(accounts.TOKEN_LIFETIME)}
+    return answer(content, headers={"Cache-Control": "no-store"})
+
+
+@router.post("/launchers/report", response_model=Orders)
+def report_launcher(here: Here, who: Worker, report: Annotated[Report, record(Report)]) -> Response:
+    """Take in a supervisor's heartbeat, and answer with the runs that it should stop."""
+    _owner_only(who)
+    with here.db.write() as session:
+        return answer(journal.supervise(session, here, report))
+
+
+@router.post("/server/stop", status_code=202)
+async def stop_server(request: Request, here: Here, who: Manager, wanted: StopServer) -> Response:
+    """Stop this server; it answers once it has begun to leave."""
+    _owner_only(who)
+    if not (wanted.wait or wanted.cancel or wanted.replace):
+        active = await run_in_threadpool(_active, here)
+        if active:
+            count = "1 run is" if active == 1 else f"{active} runs are"
+            raise Conflict(f"{count} under way. Wait for the end (--wait) or cancel (--cancel).")
+    await request.app.state.leave(wanted)
+    return answer({"stopping": True}, 202)
+
+
+def _active(here: Installation) -> int:
+    with here.db.read() as session:
+        return runs.count_active(session)
+
+
+def _owner_only(who: Principal) -> None:
+    if who.kind != "owner":
+        raise Forbidden("Only the owner of this home may do this, through its socket.")
+
+
+def _key_in(body: bytes, request: Request) -> str:
+    """The API key in a login's body, JSON or form."""
+    kind = request.headers.get("content-type", "")
+    try:
+        if kind.startswith("application/x-www-form-urlencoded"):
+            form = parse_qs(body.decode(), max_num_fields=20)
+            key = next(iter(form.get("password") or form.get("api_key") or []), None)
+        else:
+            content = msgspec.json.decode(body)
+            key = content.get("api_key") if isinstance(content, dict) else None
+    except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
+        raise MalformedRequest(f"The body cannot be read: {error}.") from error
+    if not isinstance(key, str) or not key:
+        raise InvalidInput("An API key is needed.", errors=[fault("/api_key", "Give the API key as a string.")])
+    return key

@@ -1,0 +1,143 @@
+"""How a run is started over HTTP, the same for every address: body, idempotency, waiting, and the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from fastapi import Request, Response
+from fastapi.concurrency import run_in_threadpool
+from pydantic import Field
+
+from penstock.control import runs
+from penstock.control.installation import Installation
+from penstock.errors import InvalidInput, fault
+from penstock.model.account import Principal
+from penstock.model.inputs import Inputs
+from penstock.model.launch import Ticket
+from penstock.model.run import Cause, Run
+from penstock.server.bodies import Strict, answer
+from penstock.store import runs as stored
+
+LONGEST_WAIT = 300.0
+"""Seconds for which one request waits at most, whatever `Prefer: wait` asks for."""
+
+_WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,6}(?:\.\d{1,3})?)(?=$|[,;\s])")
+
+
+class StepConfiguration(Strict):
+    """What can be said of one step, under its invocation id."""
+
+    parameters: dict[str, Any] = Field(default={}, description="Argument of the step -> value.")
+
+
+class Configuration(Strict):
+    """A run configuration: values for the pipeline, and for single steps."""
+
+    parameters: dict[str, Any] = Field(default={}, description="Pipeline parameter -> value.")
+    steps: dict[str, StepConfiguration] = Field(default={}, description="Invocation id -> what is said of this step.")
+    run_name: str | None = Field(default=None, max_length=128)
+    tags: tuple[str, ...] = Field(default=(), max_length=50)
+
+    def inputs(self) -> Inputs:
+        """The values alone."""
+        steps = {step: configured.parameters for step, configured in self.steps.items()}
+        return Inputs(parameters=self.parameters, steps=steps)
+
+
+class ParentStep(Strict):
+    """The step of another run that starts this one."""
+
+    run_id: str
+    step: str
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """One wish to start a run, whoever brings it."""
+
+    target: runs.Target
+    configuration: Configuration
+    principal: Principal
+    parent: ParentStep | None = None
+    claim: bool = False
+
+    def cause(self) -> Cause:
+        """Who pulled the gate, for the record."""
+        run_id = self.parent.run_id if self.parent else self.principal.run_id
+        step = self.parent.step if self.parent else None
+        return runs.cause_of(self.principal, direct=self.claim, parent_run_id=run_id, parent_step=step)
+
+
+async def trigger(request: Request, here: Installation, wish: Trigger) -> Response:
+    """Start the run, wait if the caller prefers to, and answer: 202 while it goes on, 200 when it has ended."""
+    wait = preferred_wait(request)
+    options = runs.Options(
+        run_name=wish.configuration.run_name,
+        tags=wish.configuration.tags,
+        once=_once(request, wish),
+        claim=wish.claim,
+    )
+    started = await run_in_threadpool(_start, here, wish, options)
+    if wish.claim:
+        return answer({"run": started.run, "ticket": await run_in_threadpool(_ticket, here, started.run)}, 201)
+    run = await wait_for_end(here, started.run, wait) if wait else started.run
+    headers = {
+        "Location": f"/api/v1/runs/{run.id}",
+        "Idempotency-Result": "replayed" if started.replayed else "created",
+    }
+    return answer(run, 200 if run.state.terminal else 202, headers | waited(wait))
+
+
+def preferred_wait(request: Request) -> float:
+    """Seconds that `Prefer: wait=N` (RFC 7240) asks for, within bounds; 0 without it."""
+    match = _WAIT.search(request.headers.get("prefer", ""))
+    return min(float(match[1]), LONGEST_WAIT) if match else 0.0
+
+
+def waited(wait: float) -> dict[str, str]:
+    """The headers that say a preference was honoured."""
+    return {"Preference-Applied": f"wait={wait:g}"} if wait else {}
+
+
+async def wait_for_end(here: Installation, run: Run, seconds: float) -> Run:
+    """The run when it has ended, or as it stands after `seconds`."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    with here.bell.subscribe(run.id, loop) as rung:
+        while not run.state.terminal and (left := deadline - loop.time()) > 0:
+            # Another process may have written without our bell: look again every second.
+            run = await run_in_threadpool(_read, here, run.id)
+            if not run.state.terminal:
+                await rung.wait_async(min(left, 1.0))
+    return run
+
+
+def _start(here: Installation, wish: Trigger, options: runs.Options) -> runs.Started:
+    with here.db.write() as session:
+        return runs.start(session, here, wish.target, wish.configuration.inputs(), options, wish.cause())
+
+
+def _ticket(here: Installation, run: Run) -> Ticket:
+    with here.db.read() as session:
+        return runs.direct_ticket(session, here, run)
+
+
+def _read(here: Installation, run_id: str) -> Run:
+    with here.db.read() as session:
+        return stored.get(session, run_id)
+
+
+def _once(request: Request, wish: Trigger) -> runs.Once | None:
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return None
+    if not 1 <= len(key) <= 255 or not key.isprintable():
+        mistake = fault("/headers/Idempotency-Key", "A key has 1 to 255 printable characters.")
+        raise InvalidInput("This idempotency key cannot be used.", errors=[mistake])
+    content = msgspec.json.encode([wish.target, wish.configuration.model_dump(mode="json")], order="deterministic")
+    return runs.Once(key=key, fingerprint=hashlib.sha256(content).hexdigest())
