@@ -1,0 +1,1 @@
+"""Verbs over the client: one file for each noun."""

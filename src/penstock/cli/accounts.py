@@ -1,0 +1,145 @@
+"""`penstock service-account`: accounts of machines, and their API keys."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from penstock.cli.options import CursorOption, OutputOption, Reference, SizeOption, group
+from penstock.cli.output import Column, Output, say, show_json, show_list, show_record
+from penstock.client.client import Client
+from penstock.model.account import Account, NewApiKey, Role
+
+app = group()
+keys_app = group()
+app.add_typer(keys_app, name="api-key", help="The keys of a service account.")
+
+_COLUMNS = (
+    Column("NAME", lambda account: account.name),
+    Column("ROLE", lambda account: account.role),
+    Column("ACTIVE", lambda account: "yes" if account.active else "no"),
+    Column("CREATED", lambda account: account.created),
+    Column("ID", lambda account: account.id, spare=True),
+)
+
+_KEY_COLUMNS = (
+    Column("NAME", lambda key: key.name),
+    Column("ACTIVE", lambda key: "yes" if key.active else "no"),
+    Column("CREATED", lambda key: key.created),
+    Column("EXPIRES", lambda key: key.expires or "never"),
+    Column("LAST USED", lambda key: key.last_used or "never"),
+    Column("ID", lambda key: key.id, spare=True),
+)
+
+AccountName = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The name or id of a service account.")]
+KeyName = Annotated[str, typer.Argument(metavar="KEY", help="The name or id of one of its keys.")]
+NewName = Annotated[str, typer.Argument(metavar="NAME", help="A new name.")]
+
+
+@app.command()
+def create(
+    name: NewName,
+    role: Annotated[
+        Role, typer.Option("--role", help="What it may do: each role includes the ones before.")
+    ] = "operator",
+    description: Annotated[str | None, typer.Option("--description", "-d", help="What it is for.")] = None,
+    create_api_key: Annotated[bool, typer.Option("--create-api-key", help="Make a first key, 'default'.")] = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Make a service account."""
+    client = Client()
+    account = client.accounts.create(name, role=role, description=description)
+    if not create_api_key:
+        show_record(account, _fields(account), output)
+        return
+    made = client.accounts.create_key(account.id, "default")
+    show_record({"account": account, "api_key": made}, {**_fields(account), "API key": made.key}, output)
+    say("The key is shown this once. Keep it where secrets are kept.")
+
+
+@app.command("list")
+def list_accounts(size: SizeOption = 20, cursor: CursorOption = None, output: OutputOption = Output.TABLE) -> None:
+    """List service accounts."""
+    page = Client().accounts.list(size=size, cursor=cursor)
+    show_list(page, _COLUMNS, output, nothing="No service accounts.")
+
+
+@app.command()
+def show(account: Reference, output: OutputOption = Output.TABLE) -> None:
+    """Show a service account."""
+    found = Client().accounts.get(account)
+    show_record(found, _fields(found), output)
+
+
+@app.command()
+def delete(account: Reference) -> None:
+    """Delete a service account and its keys."""
+    Client().accounts.delete(account)
+    say(f"Service account {account} is deleted.")
+
+
+@keys_app.command("create")
+def create_key(
+    account: AccountName,
+    name: NewName,
+    expires_in_days: Annotated[float | None, typer.Option("--expires-in-days", help="Default: never.")] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Make a key.
+
+    Its text is all that is printed on stdout, this once.
+    """
+    _show_key(Client().accounts.create_key(account, name, expires_in_days=expires_in_days), output)
+
+
+@keys_app.command("list")
+def list_keys(
+    account: AccountName, size: SizeOption = 20, cursor: CursorOption = None, output: OutputOption = Output.TABLE
+) -> None:
+    """List the keys of an account."""
+    page = Client().accounts.keys(account, size=size, cursor=cursor)
+    show_list(page, _KEY_COLUMNS, output, nothing="No keys.")
+
+
+@keys_app.command("revoke")
+def revoke_key(account: AccountName, key: KeyName) -> None:
+    """Make a key stop working for good."""
+    Client().accounts.revoke_key(account, key)
+    say(f"Key {key} of {account} is revoked.")
+
+
+@keys_app.command("rotate")
+def rotate_key(
+    account: AccountName,
+    key: KeyName,
+    retain_minutes: Annotated[
+        float | None,
+        typer.Option("--retain-minutes", help="How long the old text goes on working. Default: not at all."),
+    ] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Give a key a new text.
+
+    The new text is all that is printed on stdout, this once.
+    """
+    _show_key(Client().accounts.rotate_key(account, key, retain_minutes=retain_minutes), output)
+
+
+def _show_key(made: NewApiKey, output: Output) -> None:
+    if output is Output.JSON:
+        show_json(made)
+    else:
+        typer.echo(made.key)
+    say("The key is shown this once. Keep it where secrets are kept.")
+
+
+def _fields(account: Account) -> dict[str, object]:
+    return {
+        "Service account": account.name,
+        "ID": account.id,
+        "Role": account.role,
+        "Active": "yes" if account.active else "no",
+        "Description": account.description,
+        "Created": account.created,
+    }

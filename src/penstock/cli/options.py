@@ -1,0 +1,43 @@
+"""Options that several commands share, and the frame of a group of commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from penstock.cli.output import Output
+
+
+def group() -> typer.Typer:
+    """A group of commands with plain help, as everywhere here."""
+    return typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+
+
+OutputOption = Annotated[
+    Output, typer.Option("--output", "-o", help="A table for people, or the API's JSON alone on stdout.")
+]
+SizeOption = Annotated[int, typer.Option("--size", min=1, max=200, help="Items on a page.")]
+CursorOption = Annotated[str | None, typer.Option("--cursor", help="Where the page before ended.")]
+PipelineFilter = Annotated[str | None, typer.Option("--pipeline", help="Only those of this pipeline (name or id).")]
+
+ParamOption = Annotated[
+    list[str],
+    typer.Option("--param", "-p", metavar="NAME=VALUE", help="A parameter of the pipeline. May be given repeatedly."),
+]
+StepParamOption = Annotated[
+    list[str],
+    typer.Option("--step-param", metavar="STEP.NAME=VALUE", help="A parameter of one step. May be given repeatedly."),
+]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="A run configuration in YAML or JSON; --param and --step-param go before it."),
+]
+RunNameOption = Annotated[str | None, typer.Option("--run-name", help="The name of the run.")]
+NoWaitOption = Annotated[bool, typer.Option("--no-wait", help="Return as soon as the run is queued.")]
+
+Source = Annotated[
+    str, typer.Argument(metavar="SOURCE", help="module.attribute, module:attribute or file.py:attribute")
+]
+Reference = Annotated[str, typer.Argument(metavar="NAME", help="A name or an id.")]

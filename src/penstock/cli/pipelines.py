@@ -1,0 +1,188 @@
+"""`penstock pipeline`: run, freeze and list pipelines, and their snapshots."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import penstock
+from penstock.author.pipeline import Pipeline
+from penstock.author.source import load_source
+from penstock.cli.failures import FAILED
+from penstock.cli.inputs import collect, described
+from penstock.cli.options import (
+    ConfigOption,
+    CursorOption,
+    NoWaitOption,
+    OutputOption,
+    ParamOption,
+    PipelineFilter,
+    Reference,
+    RunNameOption,
+    SizeOption,
+    Source,
+    StepParamOption,
+    group,
+)
+from penstock.cli.output import Column, Output, say, show_list, show_record
+from penstock.cli.progress import launched
+from penstock.cli.templates import show_template
+from penstock.client.client import Client
+from penstock.errors import PenstockError
+from penstock.model.snapshot import Snapshot
+
+app = group()
+snapshot_app = group()
+app.add_typer(snapshot_app, name="snapshot", help="Frozen pipelines.")
+
+_COLUMNS = (
+    Column("NAME", lambda pipeline: pipeline.name),
+    Column("CREATED", lambda pipeline: pipeline.created),
+    Column("LATEST SNAPSHOT", lambda pipeline: pipeline.latest_snapshot_id, spare=True),
+    Column("ID", lambda pipeline: pipeline.id, spare=True),
+)
+
+_SNAPSHOT_COLUMNS = (
+    Column("ID", lambda snapshot: snapshot.id),
+    Column("PIPELINE", lambda snapshot: snapshot.content.pipeline),
+    Column("NAMES", lambda snapshot: snapshot.names),
+    Column("CREATED", lambda snapshot: snapshot.created, spare=True),
+)
+
+
+@app.command("list")
+def list_pipelines(
+    name: Annotated[str | None, typer.Option("--name", help="Only the one of this name.")] = None,
+    size: SizeOption = 20,
+    cursor: CursorOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """List pipelines."""
+    page = Client().pipelines.list(name=name, size=size, cursor=cursor)
+    show_list(page, _COLUMNS, output, nothing="No pipelines.")
+
+
+@app.command("run")
+def run_pipeline(
+    source: Source,
+    param: ParamOption = [],  # noqa: B006  (Typer copies it)
+    step_param: StepParamOption = [],  # noqa: B006  (Typer copies it)
+    config: ConfigOption = None,
+    run_name: RunNameOption = None,
+    no_wait: NoWaitOption = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Freeze a pipeline, run it, watch the run."""
+    client, snapshot = Client(), _pipeline(source).create_snapshot()
+    given = collect(lambda: snapshot.content, params=param, step_params=step_param, config=config, run_name=run_name)
+    launched(client, client.snapshots.run(snapshot.id, **given), output, wait=not no_wait)
+
+
+@app.command("create-run-template")
+def create_run_template(
+    source: Source,
+    name: Annotated[str, typer.Option("--name", "-n", help="The name of the run template.")],
+    description: Annotated[str | None, typer.Option("--description", "-d", help="What it is for.")] = None,
+    tag: Annotated[list[str], typer.Option("--tag", "-t", help="May be given repeatedly.")] = [],  # noqa: B006
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Freeze and publish a pipeline.
+
+    A known name gets the next version; the same thing published again changes nothing.
+    """
+    show_template(_pipeline(source).create_run_template(name, description, tag), output)
+
+
+@snapshot_app.command("create")
+def create_snapshot(
+    source: Source,
+    name: Annotated[str | None, typer.Option("--name", "-n", help="A name for it, unique in the pipeline.")] = None,
+    description: Annotated[str | None, typer.Option("--description", "-d", help="What it is for.")] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Freeze a pipeline.
+
+    The same code gives the same snapshot.
+    """
+    _show(_pipeline(source).create_snapshot(name, description), output)
+
+
+@snapshot_app.command("list")
+def list_snapshots(
+    pipeline: PipelineFilter = None,
+    name: Annotated[str | None, typer.Option("--name", help="Only the one of this name.")] = None,
+    size: SizeOption = 20,
+    cursor: CursorOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """List snapshots, newest first."""
+    page = Client().snapshots.list(pipeline=pipeline, name=name, size=size, cursor=cursor)
+    show_list(page, _SNAPSHOT_COLUMNS, output, nothing="No snapshots.")
+
+
+@snapshot_app.command("show")
+def show_snapshot(
+    snapshot: Reference,
+    pipeline: Annotated[str | None, typer.Option("--pipeline", help="Whose, if several have one of that name.")] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Show a snapshot: its steps and what can be given."""
+    _show(Client().snapshots.get(snapshot, pipeline=pipeline), output)
+
+
+@snapshot_app.command("run")
+def run_snapshot(
+    snapshot: Reference,
+    param: ParamOption = [],  # noqa: B006  (Typer copies it)
+    step_param: StepParamOption = [],  # noqa: B006  (Typer copies it)
+    config: ConfigOption = None,
+    run_name: RunNameOption = None,
+    no_wait: NoWaitOption = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Run a snapshot and watch the run."""
+    client = Client()
+    found = client.snapshots.get(snapshot)
+    given = collect(lambda: found.content, params=param, step_params=step_param, config=config, run_name=run_name)
+    launched(client, client.snapshots.run(found.id, **given), output, wait=not no_wait)
+
+
+def _pipeline(source: str) -> Pipeline:
+    """The pipeline at `source`. What the user's module raises is shown as Python shows it, without our frames."""
+    try:
+        return load_source(source)
+    except PenstockError:
+        raise
+    except Exception as error:  # importing a module runs it: it can raise anything
+        frames = error.__traceback__
+        while frames is not None and not _is_users(frames.tb_frame.f_code.co_filename):
+            frames = frames.tb_next
+        say("".join(traceback.format_exception(type(error), error, frames)).rstrip())
+        say(f"\nError: importing '{source}' failed.")
+        raise typer.Exit(FAILED) from error
+
+
+def _is_users(file: str) -> bool:
+    ours = Path(penstock.__file__).parent
+    return not file.startswith("<frozen ") and not Path(file).is_relative_to(ours) and "importlib" not in file
+
+
+def _show(snapshot: Snapshot, output: Output) -> None:
+    content = snapshot.content
+    fields = {
+        "Snapshot": snapshot.id,
+        "Pipeline": content.pipeline,
+        "Names": snapshot.names,
+        "Description": content.description,
+        "Source": content.source,
+        "Created": snapshot.created,
+        "Parameters": "\n".join(described(content.parameter_schema)),
+        "Steps": tuple(invocation.id for invocation in content.graph.invocations),
+        "Python": content.environment.python,
+    }
+    show_record(snapshot, fields, output)
+    if not snapshot.runnable:
+        say(f"It cannot be run: {content.code_note or 'its code was not archived'}")

@@ -1,0 +1,165 @@
+"""`penstock run`: see, follow and cancel runs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from penstock.cli.options import CursorOption, OutputOption, PipelineFilter, Reference, SizeOption, group
+from penstock.cli.output import Column, Output, literal, show_json, show_list, show_record, show_rows, text, took
+from penstock.cli.progress import conclude, outcome, watch
+from penstock.client.client import Client
+from penstock.client.runs import LONGEST_WAIT
+from penstock.model.run import LogLine, Run
+
+app = group()
+
+
+def _template(run: Run) -> str | None:
+    return f"{run.template_name}@v{run.template_version}" if run.template_name else None
+
+
+_COLUMNS = (
+    Column("NAME", lambda run: run.name),
+    Column("STATE", lambda run: run.state),
+    Column("PIPELINE", lambda run: run.pipeline_name),
+    Column("TEMPLATE", _template, spare=True),
+    Column("CREATED", lambda run: run.created),
+    Column("TOOK", lambda run: took(run.started, run.ended)),
+    Column("ID", lambda run: run.id, spare=True),
+)
+
+_STEP_COLUMNS = (
+    Column("STEP", lambda step: step.step),
+    Column("STATE", lambda step: step.state),
+    Column("TOOK", lambda step: took(step.started, step.ended)),
+    Column("OUTPUTS", lambda step: tuple(f"{name}={artifact}" for name, artifact in step.outputs.items())),
+    Column("NOTE", lambda step: step.error.message if step.error else step.reason),
+)
+
+
+@app.command("list")
+def list_runs(
+    state: Annotated[str | None, typer.Option("--state", help="Only those in this state.")] = None,
+    pipeline: PipelineFilter = None,
+    template: Annotated[str | None, typer.Option("--template", help="Only those of this run template.")] = None,
+    tag: Annotated[str | None, typer.Option("--tag", help="Only those with this tag.")] = None,
+    size: SizeOption = 20,
+    cursor: CursorOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """List runs, newest first."""
+    page = Client().runs.list(size=size, cursor=cursor, state=state, pipeline=pipeline, template=template, tag=tag)
+    show_list(page, _COLUMNS, output, nothing="No runs.")
+
+
+@app.command()
+def show(run: Reference, output: OutputOption = Output.TABLE) -> None:
+    """Show a run: its values, its steps, its outputs."""
+    client = Client()
+    found = client.runs.get(run)
+    show_record(found, _fields(found), output)
+    if output is Output.TABLE:
+        steps = client.runs.steps(found)
+        if steps:
+            typer.echo()
+            show_rows(steps, _STEP_COLUMNS)
+
+
+@app.command()
+def steps(run: Reference, output: OutputOption = Output.TABLE) -> None:
+    """List the steps of a run."""
+    found = Client().runs.steps(run)
+    if output is Output.JSON:
+        show_json({"items": found})
+    else:
+        show_rows(found, _STEP_COLUMNS)
+
+
+@app.command()
+def logs(
+    run: Reference,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")] = False,
+    step: Annotated[str | None, typer.Option("--step", help="Only the lines of this step.")] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Print what a run has written.
+
+    Oldest first; as JSON, one object on each line.
+    """
+    client, after = Client(), 0
+    while True:
+        page = client.runs.logs(run, step, after=after, wait=LONGEST_WAIT if follow else None)
+        for line in page.lines:
+            typer.echo(msgspec.json.encode(line) if output is Output.JSON else _line(line, prefixed=step is None))
+        if page.ended or not (page.lines or follow):
+            return
+        after = page.next
+
+
+@app.command()
+def cancel(run: Reference, output: OutputOption = Output.TABLE) -> None:
+    """Ask a run to stop."""
+    found = Client().runs.cancel(run)
+    show_record(found, {"Run": found.name, "ID": found.id, "State": found.state}, output)
+
+
+@app.command()
+def wait(
+    run: Reference,
+    timeout: Annotated[float | None, typer.Option("--timeout", min=0, help="Seconds to wait at most.")] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Watch a run until it has ended.
+
+    The exit status tells whether it completed.
+    """
+    client = Client()
+    if timeout is not None:
+        conclude(client.runs.wait(run, timeout), output)
+        return
+    found = client.runs.get(run)
+    conclude(found if found.state.terminal else watch(client, found), output)
+
+
+def _line(line: LogLine, *, prefixed: bool) -> str:
+    return f"{line.step} | {line.text}" if prefixed and line.step else line.text
+
+
+def _fields(run: Run) -> dict[str, Any]:
+    cause = run.cause
+    parent = f", from step {cause.parent_step} of run {cause.parent_run_id}" if cause.parent_run_id else ""
+    return {
+        "Run": run.name,
+        "ID": run.id,
+        "State": run.state,
+        "Reason": None if run.error else run.reason,
+        "Pipeline": run.pipeline_name,
+        "Template": _template(run),
+        "Snapshot": run.snapshot_id,
+        "Started by": f"{cause.account} ({cause.kind}{parent})",
+        "Tags": run.tags,
+        "Created": run.created,
+        "Started": run.started,
+        "Ended": run.ended,
+        "Took": took(run.started, run.ended),
+        "Parameters": "\n".join(_parameters(run)),
+        "Outputs": outcome(run),
+        "Error": (run.error.traceback or f"{run.error.type}: {run.error.message}") if run.error else None,
+    }
+
+
+def _parameters(run: Run) -> list[str]:
+    """Every effective value with where it came from."""
+    from_pipeline = [(name, value, f"/parameters/{name}") for name, value in run.parameters.items()]
+    from_steps = [
+        (f"{step}.{name}", value, f"/steps/{step}/parameters/{name}")
+        for step, values in run.step_parameters.items()
+        for name, value in values.items()
+    ]
+    return [
+        f"{text(name)} = {literal(value)}  ({run.origins.get(at, 'default')})"
+        for name, value, at in from_pipeline + from_steps
+    ]

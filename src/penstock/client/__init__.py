@@ -1,0 +1,1 @@
+"""The nouns over HTTP, for every process that is not the server."""

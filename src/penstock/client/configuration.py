@@ -1,0 +1,129 @@
+"""A run configuration: what a caller gives for one run, from Python or from a file, checked before it is sent."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypedDict
+
+import msgspec
+
+from penstock.errors import InvalidInput, fault, pointer
+
+
+class Configuration(TypedDict, total=False):
+    """What can be given for one run. `steps` maps an invocation id to `{"parameters": {...}}`."""
+
+    parameters: Mapping[str, Any]
+    steps: Mapping[str, Mapping[str, Any]]
+    run_name: str | None
+    tags: Iterable[str]
+
+
+FIELDS = tuple(Configuration.__annotations__)
+
+# The core schema of YAML 1.2, in which `1e-3` is a number, and `on` and `2024-01-01` are strings. YAML 1.1, which is
+# PyYAML's own choice, has it the other way round. Numbers with a leading zero stay text: the two disagree on them.
+_YAML_CORE = (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("int", r"[-+]?(0|[1-9][0-9]*)|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?", "-+.0123456789"),
+    ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", "-+."),
+)
+
+
+def checked(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """`configuration` (bare, or under the one key `run_configuration`) as it can be sent.
+
+    Raises `InvalidInput` for unknown fields and for values that JSON cannot carry; what the pipeline takes is judged
+    by the server.
+    """
+    if set(configuration) == {"run_configuration"}:
+        configuration = configuration["run_configuration"]
+    if not isinstance(configuration, Mapping):
+        raise InvalidInput(f"A run configuration is a mapping with {', '.join(FIELDS)}, not {configuration!r}.")
+    faults = [
+        fault(pointer(name), "A run configuration has no such field.", allowed=FIELDS, given=str(name))
+        for name in configuration
+        if name not in FIELDS
+    ]
+    faults += _unsendable(configuration, ())
+    if faults:
+        raise InvalidInput("The run configuration is not right; nothing was started.", errors=faults)
+    return dict(configuration)
+
+
+def read(path: Path | str) -> dict[str, Any]:
+    """The run configuration in a YAML or JSON file. Raises `InvalidInput`, with the place in the file."""
+    file = Path(path)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"The configuration file {file} cannot be read: {error}.") from error
+    content = _json(file, text) if file.suffix == ".json" else _yaml(file, text)
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise InvalidInput(f"{file} holds no run configuration: expected a mapping with {', '.join(FIELDS)}.")
+    return content
+
+
+def _unsendable(value: Any, at: tuple[str | int, ...]) -> Iterator[dict[str, Any]]:
+    """Every value inside `value` that would not arrive as what it is."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                yield fault(pointer(*at), f"{key!r} cannot be a name: names are strings.")
+            yield from _unsendable(item, (*at, str(key)))
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            yield from _unsendable(item, (*at, index))
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield fault(pointer(*at), f"{value} is no JSON number.")
+    elif not isinstance(value, (str, int, float, type(None))):
+        try:
+            msgspec.json.encode(value)
+        except TypeError:
+            kind = f"{type(value).__module__}.{type(value).__qualname__}"
+            yield fault(pointer(*at), f"A {kind} is no JSON value: give plain numbers, strings, lists and dicts.")
+
+
+def _json(file: Path, text: str) -> Any:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        _refuse_repeated(file, (key for key, _ in pairs))
+        return dict(pairs)
+
+    try:
+        return json.loads(text, object_pairs_hook=unique)
+    except json.JSONDecodeError as error:
+        raise InvalidInput(f"{file} is not valid JSON: {error}.") from error
+
+
+def _yaml(file: Path, text: str) -> Any:
+    import yaml  # heavy, and most callers never read a file
+
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            _refuse_repeated(file, (key.value for key, _ in node.value))
+            return super().construct_mapping(node, deep)
+
+    Loader.yaml_implicit_resolvers = {}
+    for tag, pattern, first in _YAML_CORE:
+        Loader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(f"^(?:{pattern})$"), list(first))
+    try:
+        return yaml.load(text, Loader)  # noqa: S506  (a SafeLoader)
+    except yaml.YAMLError as error:
+        raise InvalidInput(f"{file} is not valid YAML: {error}") from error
+
+
+def _refuse_repeated(file: Path, keys: Iterable[Any]) -> None:
+    """JSON and YAML readers keep the last of two equal keys in silence; here nobody's value is dropped."""
+    seen: set[str] = set()
+    for key in map(str, keys):
+        if key in seen:
+            raise InvalidInput(f"{file}: '{key}' stands twice in one mapping.")
+        seen.add(key)

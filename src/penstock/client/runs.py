@@ -1,0 +1,196 @@
+"""Runs: start, see, wait for, follow, cancel."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, TypedDict, Unpack
+
+from penstock.client.configuration import Configuration, checked
+from penstock.client.connection import FIRST_PAUSE, PATIENCE, Connection, backoff, given, path
+from penstock.client.events import EventStream, RunEvent
+from penstock.client.page import LARGEST_PAGE, Page
+from penstock.errors import InvalidInput, ServerUnreachable
+from penstock.ids import new_id
+from penstock.model.launch import Ticket
+from penstock.model.run import LogLine, Run, StepRun
+
+LONGEST_WAIT = 30
+"""Seconds that one request asks the server to wait; longer waits are several requests."""
+
+_MARGIN = 15.0
+"""Seconds on top of a wait before the server counts as silent."""
+
+inside_step: ContextVar[tuple[str, str] | None] = ContextVar("inside_step", default=None)
+"""Run id and invocation id of the step whose code is running, set by the runtime: runs started there name it."""
+
+
+class RunFilter(TypedDict, total=False):
+    """What a list of runs can be narrowed by."""
+
+    state: str | None
+    pipeline: str | None
+    pipeline_id: str | None
+    template: str | None
+    template_id: str | None
+    snapshot_id: str | None
+    name: str | None
+    tag: str | None
+    page: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogPage:
+    """Some lines of a run's output. `next` is the cursor after them; `ended`: no line will ever follow."""
+
+    lines: tuple[LogLine, ...]
+    next: int
+    ended: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Claim:
+    run: Run
+    ticket: Ticket
+
+
+class Runs:
+    """Every method takes a run's id or name, or the run itself, as `run`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def start(
+        self,
+        *,
+        pipeline: str | None = None,
+        template: str | None = None,
+        snapshot_id: str | None = None,
+        wait: float | None = None,
+        idempotency_key: str | None = None,
+        **configuration: Unpack[Configuration],
+    ) -> Run:
+        """Start a run of exactly one target: a pipeline's latest snapshot, a template (`name`, `name@vN`), a snapshot.
+
+        With `wait` (seconds) the answer comes when the run has ended or the time is up, whichever is first. The request
+        has an idempotency key, its own or the one given: it is repeated for some 10 s if need be, and there is one run.
+        """
+        target = given(pipeline=pipeline, template=template, snapshot_id=snapshot_id)
+        if len(target) != 1:
+            raise InvalidInput(
+                "Name exactly one thing to run: a pipeline, a template, or a snapshot; "
+                f"{'none was' if not target else ' and '.join(target) + ' were'} given."
+            )
+        body = {**target, **_body(configuration)}
+        return self._connection.once(Run, "/runs", key=idempotency_key or new_id(), json=body, **_patience(wait))
+
+    def claim(self, *, snapshot_id: str, **configuration: Unpack[Configuration]) -> tuple[Run, Ticket]:
+        """Start a run that the caller carries out itself, with the ticket that lets it report."""
+        body = {"snapshot_id": snapshot_id, "claim": True, **_body(configuration)}
+        claim = self._connection.once(_Claim, "/runs", key=new_id(), json=body)
+        return claim.run, claim.ticket
+
+    def get(self, run: Run | str) -> Run:
+        """The run as it stands now. Raises `NotFound`."""
+        return self._connection.fetch(Run, "GET", _at(run))
+
+    def list(self, *, size: int = 20, cursor: str | None = None, **filters: Unpack[RunFilter]) -> Page[Run]:
+        """One page of runs, newest first."""
+        return self._connection.fetch(Page[Run], "GET", "/runs", query={"size": size, "cursor": cursor, **filters})
+
+    def cancel(self, run: Run | str) -> Run:
+        """Ask for the run to stop; it may be `cancelling` for a moment. Raises `Conflict` if it has ended."""
+        return self._connection.fetch(Run, "POST", _at(run, "cancel"))
+
+    def steps(self, run: Run | str) -> tuple[StepRun, ...]:
+        """All step runs so far, in the order in which they were called."""
+        found: tuple[StepRun, ...] = ()
+        query: dict[str, Any] = {"size": LARGEST_PAGE}
+        while True:
+            page = self._connection.fetch(Page[StepRun], "GET", _at(run, "steps"), query=query)
+            found += page.items
+            if page.next is None:
+                return found
+            query["cursor"] = page.next
+
+    def logs(
+        self, run: Run | str, step: str | None = None, *, after: int = 0, limit: int = 1000, wait: float | None = None
+    ) -> LogPage:
+        """The next lines after the cursor `after`. With `wait` (seconds): when there is one, or at the run's end."""
+        query = {"step": step, "after": after, "limit": limit}
+        return self._connection.fetch(LogPage, "GET", _at(run, "logs"), query=query, **_patience(wait))
+
+    def follow(self, run: Run | str, *, after: int = 0) -> Iterator[RunEvent]:
+        """The entries of the run's history with a number above `after`, as they happen, until the run has ended.
+
+        A broken connection is taken up again where it broke. Raises `ServerUnreachable` once the server has been away
+        for about 10 s.
+        """
+        pause = FIRST_PAUSE
+        while True:
+            headers = {"Accept": "text/event-stream", "Last-Event-ID": str(after)}
+            stream = EventStream(self._connection.lines(_at(run, "events"), headers=headers))
+            try:
+                for event in stream:
+                    after, pause = event.number, FIRST_PAUSE
+                    yield event
+            except ServerUnreachable:
+                self._outlasting(run)
+            if stream.ended:
+                return
+            time.sleep(pause)
+            pause = backoff(pause)
+
+    def wait(self, run: Run | str, timeout: float | None = None) -> Run:
+        """The run when it has ended, however it has. Raises `TimeoutError` after `timeout` seconds."""
+        deadline = time.monotonic() + (math.inf if timeout is None else timeout)
+        pause = FIRST_PAUSE
+        while True:
+            asked = time.monotonic()
+            now = self._outlasting(run, wait=min(LONGEST_WAIT, deadline - asked))
+            if now.state.terminal:
+                return now
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(f"Run {now.name} has not ended within {timeout:g} s: it is {now.state}.")
+            if time.monotonic() - asked < 1:  # the server did not wait, which is its right
+                time.sleep(min(pause, left))
+                pause = backoff(pause)
+
+    def _outlasting(self, run: Run | str, wait: float | None = None) -> Run:
+        """`get`, repeated for a while if the server is away: it may be restarting."""
+        deadline, pause = time.monotonic() + PATIENCE, FIRST_PAUSE
+        while True:
+            try:
+                return self._connection.fetch(Run, "GET", _at(run), **_patience(wait))
+            except ServerUnreachable:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(pause)
+            pause = backoff(pause)
+
+
+def _at(run: Run | str, *rest: str) -> str:
+    return path("runs", run.id if isinstance(run, Run) else run, *rest)
+
+
+def _body(configuration: Configuration) -> dict[str, Any]:
+    """A run configuration as fields of the request, with the step that asks, if one does."""
+    body = given(**checked(configuration))
+    if "tags" in body:
+        body["tags"] = list(body["tags"])
+    caller = inside_step.get()
+    if caller is not None:
+        body["step_run"] = {"run_id": caller[0], "step": caller[1]}
+    return body
+
+
+def _patience(wait: float | None) -> dict[str, Any]:
+    """The options of a request that lets the server wait up to `wait` seconds before it answers."""
+    if not wait or wait <= 0:
+        return {}
+    seconds = min(LONGEST_WAIT, wait)
+    return {"headers": {"Prefer": f"wait={round(seconds, 3):g}"}, "timeout": seconds + _MARGIN}

@@ -1,0 +1,12 @@
+from __future__ import annotations
+
+from typing import Any
+
+from penstock.client.client import Client
+
+
+def test_info_and_address(client: Client, transport: Any) -> None:
+    transport.script = [{"version": "1.2.3", "pid": 7, "url": None, "new": True}]
+    info = client.server.info()
+    assert (info.version, info.pid, info.url) == ("1.2.3", 7, None)
+    assert client.server.address == "unix:/nowhere"
