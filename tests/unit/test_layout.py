@@ -123,16 +123,19 @@ class TestRooms:
         assert set(self.contract("flavor")["forbidden_modules"]) == others
 
 
+def stands_for(test: Path, folder: Path) -> bool:
+    """Whether `test_x.py`, or `test_x_part.py` of a test that was cut in parts, has its `x.py` in `folder`."""
+    words = test.stem.removeprefix("test_").split("_")
+    return any((folder / f"{'_'.join(words[:count])}.py").exists() for count in range(1, len(words) + 1))
+
+
 def test_unit_tests_stand_where_their_source_stands() -> None:
     tests = ROOT / "tests" / "unit"
-    rooms = {path.name for path in PACKAGE.iterdir() if path.is_dir()}
     strays = [
         path.relative_to(ROOT).as_posix()
-        for room in rooms
+        for room in TestRooms.ROOMS
         for path in (tests / room).rglob("test_*.py")
-        if not (
-            PACKAGE / room / path.relative_to(tests / room).parent / f"{path.stem.removeprefix('test_')}.py"
-        ).exists()
+        if not stands_for(path, PACKAGE / path.parent.relative_to(tests))
     ]
     assert strays == []
 
