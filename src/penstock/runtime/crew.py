@@ -1,0 +1,93 @@
+"""Who carries out ready steps: the thread that called the pipeline, whenever it waits, and helpers for the rest.
+
+A pipeline whose steps follow one another runs wholly in the caller's thread, as if its functions called each other:
+signals, event loops and graphical libraries work, which insist on the main thread. Steps that are ready at the same
+time go to helpers.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+HEAD_START = 0.1
+"""Seconds that a lone ready step is left to the caller, who most often comes to wait for it at once."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A step that is ready."""
+
+    id: str
+    carry_out: Callable[[], None]
+    since: float
+
+
+class Crew:
+    """`changed` is the lock of whoever gives out the jobs, and is told when anything changes.
+
+    `add` and `close` are called while it is held; jobs run without it.
+    """
+
+    def __init__(self, changed: threading.Condition, helpers: int, name: str) -> None:
+        self._changed = changed
+        self._limit = helpers
+        self._name = name
+        self._ready: list[Job] = []
+        self._helpers = 0
+        self._idle = 0
+        self._closed = False
+
+    def add(self, id: str, carry_out: Callable[[], None]) -> None:
+        """Take in a job. Somebody will carry it out, once."""
+        self._ready.append(Job(id, carry_out, time.monotonic()))
+        if self._idle == 0 and self._helpers < self._limit:
+            self._helpers += 1
+            threading.Thread(target=self._help, name=f"{self._name}-{self._helpers}", daemon=True).start()
+        self._changed.notify_all()
+
+    def work_until(self, done: Callable[[], bool], only: Collection[str] | None = None) -> None:
+        """Carry out jobs in this thread until `done`; with `only` no others than these, so as not to be late back."""
+        while True:
+            with self._changed:
+                while (job := self._next(only)) is None and not done():
+                    self._changed.wait()
+                if job is None or done():
+                    if job is not None:
+                        self._ready.insert(0, job)
+                    return
+            job.carry_out()
+
+    def close(self) -> None:
+        """Let the helpers go when nothing is left."""
+        self._closed = True
+        self._changed.notify_all()
+
+    def _next(self, only: Collection[str] | None = None) -> Job | None:
+        for position, job in enumerate(self._ready):
+            if only is None or job.id in only:
+                return self._ready.pop(position)
+        return None
+
+    def _help(self) -> None:
+        while True:
+            with self._changed:
+                self._idle += 1
+                try:
+                    while not self._ready or self._left_to_caller() > 0:
+                        if self._closed and not self._ready:
+                            self._helpers -= 1
+                            return
+                        self._changed.wait(self._left_to_caller() if self._ready else None)
+                finally:
+                    self._idle -= 1
+                job = self._ready.pop()
+            job.carry_out()
+
+    def _left_to_caller(self) -> float:
+        """Seconds for which the only ready job still belongs to the caller."""
+        if len(self._ready) > 1:
+            return 0.0
+        return self._ready[0].since + HEAD_START - time.monotonic()

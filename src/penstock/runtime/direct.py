@@ -1,0 +1,62 @@
+"""A run in the caller's own process: what happens when a person calls a pipeline."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from penstock.author.freeze import freeze
+from penstock.author.pipeline import Pipeline
+from penstock.client.client import Client
+from penstock.errors import PenstockError
+from penstock.model.launch import Ticket
+from penstock.model.run import Run
+from penstock.runtime.engine import Engine
+from penstock.runtime.journal import Journal
+from penstock.runtime.logs import Capture
+from penstock.runtime.run import artifact_store, sender, worker_facts
+from penstock.runtime.tracebacks import strip
+from penstock.settings import Settings
+
+
+def run(pipeline: Pipeline, parameters: Mapping[str, Any]) -> Run:
+    """Freeze `pipeline`, carry it out here, and return the ended run with its outputs.
+
+    What the user's code raises is raised again, with a note that names the run. Any number of threads may do this at
+    once, with the same pipeline or others.
+    """
+    client = Client()
+    frozen = freeze(pipeline, lenient=True)
+    archive = frozen.archive.tar if frozen.archive is not None else None
+    snapshot = client.snapshots.create(frozen.content, archive=archive)
+    started, ticket = client.runs.claim(snapshot_id=snapshot.id, parameters=dict(parameters))
+    begun = time.monotonic()
+    raised = _carry_out(pipeline, ticket)
+    ended = client.runs.get(started.id)
+    _say(f"run {ended.name} {ended.state} in {time.monotonic() - begun:.1f} s")
+    if raised is not None:
+        raised.add_note(f"In run {ended.name}: `penstock run show {ended.name}` has its steps and logs.")
+        raise strip(raised)
+    return ended
+
+
+def _carry_out(pipeline: Pipeline, ticket: Ticket) -> BaseException | None:
+    journal = Journal(sender(ticket), ticket.fence, heartbeat=ticket.lease / 4)
+    with Capture(journal.log, own_process=False, tee=True) as capture:
+        engine = Engine(ticket, journal, capture, artifact_store(ticket))
+
+        def refused(error: PenstockError) -> None:
+            _say(f"run {ticket.run_name} is no longer ours: {error.detail}")
+            engine.cancel()
+
+        journal.begin(worker_facts(), refused=refused, stop=engine.cancel)
+        outcome = engine.carry_out(pipeline)
+    journal.end(outcome.outputs, outcome.error)
+    return outcome.raised
+
+
+def _say(text: str) -> None:
+    if not Settings.load().quiet:
+        print(f"penstock: {text}", file=sys.stderr)

@@ -1,0 +1,88 @@
+"""One run in a process of its own: what a launcher starts, from the ticket to the reported end."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import msgspec
+
+from penstock.author.direct import importing
+from penstock.author.source import load_source
+from penstock.client.transport import Transport
+from penstock.errors import Conflict, PenstockError, ServerUnreachable
+from penstock.model.launch import Ticket
+from penstock.model.run import Batch, LogLine, Receipt
+from penstock.runtime.engine import Engine, Outcome
+from penstock.runtime.journal import Journal
+from penstock.runtime.logs import Capture
+from penstock.runtime.spool import Spool
+from penstock.runtime.tracebacks import failure
+from penstock.runtime.workplace import code_path
+from penstock.stack.contracts import ArtifactStore
+from penstock.stack.registry import build
+
+REFUSED = 75
+"""Exit status of a process whose claim on the run was refused: it stops without a word more (EX_TEMPFAIL, sysexits.h)."""
+
+UNHEARD = 69
+"""Exit status of a process that could not tell the server how its run ended (EX_UNAVAILABLE)."""
+
+
+def main(ticket: Ticket) -> int:
+    """Carry out the run of `ticket` in this process and report it. Returns the exit status: 0 completed, 1 failed."""
+    journal = Journal(sender(ticket), ticket.fence, spool=Spool(ticket.home, ticket.run_id, ticket.fence))
+    try:
+        journal.begin(worker_facts(), refused=_die)
+    except (Conflict, ServerUnreachable) as error:
+        print(f"penstock: run {ticket.run_name} is not started here: {error.detail}", file=sys.stderr)
+        return REFUSED
+    if ticket.notes:
+        journal.log([LogLine(at=datetime.now(UTC), stream="stderr", text=f"penstock: {note}") for note in ticket.notes])
+    with Capture(journal.log, own_process=True, tee=False) as capture:
+        outcome = _carry_out(ticket, journal, capture)
+    try:
+        journal.end(outcome.outputs, outcome.error)
+    except (Conflict, ServerUnreachable) as error:
+        print(f"penstock: the end of run {ticket.run_name} could not be reported: {error.detail}", file=sys.stderr)
+        return UNHEARD
+    return 0 if outcome.error is None else 1
+
+
+def sender(ticket: Ticket) -> Callable[[Batch], Receipt]:
+    """The function that delivers batches of this run to its server."""
+    transport = Transport(ticket.server, ticket.token, timeout=max(30.0, 3 * ticket.lease))
+    decode = msgspec.json.Decoder(Receipt).decode
+    path = f"/runs/{ticket.run_id}/events"
+    return lambda batch: decode(transport.request("POST", path, json=batch).body)
+
+
+def worker_facts() -> dict[str, object]:
+    """Where a run takes place, for its record."""
+    return {"pid": os.getpid(), "host": platform.node(), "python": platform.python_version()}
+
+
+def artifact_store(ticket: Ticket) -> ArtifactStore:
+    """The artifact store that the ticket names."""
+    store = build("artifact_store", ticket.artifact_store)
+    assert isinstance(store, ArtifactStore)
+    return store
+
+
+def _carry_out(ticket: Ticket, journal: Journal, capture: Capture) -> Outcome:
+    try:
+        with importing(ticket.source):
+            pipeline = load_source(ticket.source, code_path(ticket.home, str(ticket.code)))
+        engine = Engine(ticket, journal, capture, artifact_store(ticket))
+    except BaseException as error:  # noqa: BLE001  # importing the user's module can raise anything
+        return Outcome(None, failure(error), error)
+    return engine.carry_out(pipeline)
+
+
+def _die(error: PenstockError) -> None:
+    """The run belongs to somebody else now: stop at once, whatever user code is doing."""
+    print(f"penstock: {error.detail} This process stops.", file=sys.__stderr__, flush=True)
+    os._exit(REFUSED)
