@@ -1,7 +1,7 @@
 # Short verbs. `make help` lists them; each does its own set-up.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test lint types ratchet unit acceptance bench serve format lock clean
+.PHONY: help setup demo test lint types ratchet unit acceptance bench serve format openapi lock clean
 # Bytecode caches are part of how fast the product is; a shell that switches them off must not slow tests and demo.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -48,6 +48,9 @@ serve: setup ## The server in the foreground
 format: setup ## Put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+openapi: setup ## Write docs/openapi.json anew from the server
+	$(BIN)/python -m tools.openapi
 
 lock: ## Resolve requirements.lock anew (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

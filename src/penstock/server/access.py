@@ -51,14 +51,14 @@ Worker = Annotated[Principal, may(Permission.EXECUTE)]
 
 
 def _principal(request: Request, here: Installation) -> Principal:
-    """The caller. The Unix socket lies in the owner's private directory: who can open it is the owner."""
+    """The caller. Our Unix socket lies in the owner's private directory: who came through it is the owner."""
     text = request.headers.get("authorization", "")
     kind, _, credential = text.partition(" ")
     if text:
         if kind.lower() != "bearer" or not credential.strip():
             raise Unauthenticated("Send 'Authorization: Bearer <API key or token>'.")
         return _by_credential(here, credential.strip())
-    if request.scope.get("server") is None or request.scope["server"][1] is None:
+    if request.scope.get("server") == (here.address.removeprefix("unix:"), None):
         return OWNER
     raise Unauthenticated("Send an API key or a token: 'Authorization: Bearer <key>'.")
 

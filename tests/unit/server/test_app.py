@@ -1,0 +1,91 @@
+"""The application: every route says who may use it, and nobody without credentials gets past an exact list."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute, iter_route_contexts
+
+from penstock.model.account import Permission
+from penstock.server.access import permission_of
+from tests.unit.server.conftest import ask
+
+OPEN = {
+    ("GET", "/health"),
+    ("POST", "/api/v1/login"),
+    ("GET", "/api/v1/openapi.json"),
+    ("HEAD", "/api/v1/openapi.json"),
+}
+WRITING = {"POST", "PUT", "PATCH", "DELETE"}
+
+
+def table(app: FastAPI) -> Iterator[tuple[str, str, Permission | None]]:
+    for context in iter_route_contexts(app.routes):
+        route = context.original_route
+        permission = _permission(route.dependant) if isinstance(route, APIRoute) else None
+        for method in context.methods or ():
+            yield method, str(context.path), permission
+
+
+def _permission(dependant: Dependant) -> Permission | None:
+    found = [permission_of(one.call) for one in dependant.dependencies]
+    return next((one for one in found if one is not None), None)
+
+
+def test_every_route_names_its_permission_in_its_signature(app: FastAPI) -> None:
+    routes = list(table(app))
+    assert len(routes) > 35
+    assert {(method, path) for method, path, permission in routes if permission is None} == OPEN
+
+
+def test_no_route_that_changes_something_is_content_with_reading(app: FastAPI) -> None:
+    assert [one for one in table(app) if one[0] in WRITING and one[2] is Permission.READ] == []
+
+
+@pytest.mark.parametrize("credential", [None, "Bearer psk_wrong", "Basic eDp5", "Bearer", "Bearer a.b.c"])
+def test_without_valid_credentials_every_route_answers_401(app: FastAPI, credential: str | None) -> None:
+    headers = {"Authorization": credential} if credential else {}
+    for method, path, _ in table(app):
+        if (method, path) in OPEN:
+            continue
+        answer = ask(app, method, path.replace("{", "").replace("}", "").replace(":path", ""), headers=headers)
+        assert answer.status_code == 401, (method, path, answer.text)
+        if method != "HEAD":
+            assert answer.json()["type"] == "urn:penstock:problem:unauthenticated"
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/api", "/api/v1", "/api/v1/nothing", "/docs", "/metrics", "/api/v1/runs/../../health"]
+)
+def test_what_is_not_served_is_not_found(app: FastAPI, path: str) -> None:
+    answer = ask(app, "GET", path)
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_a_method_that_is_not_served_is_a_problem_too(app: FastAPI) -> None:
+    answer = ask(app, "DELETE", "/health")
+    assert answer.status_code == 405
+    assert answer.json()["status"] == 405
+
+
+def test_the_committed_description_is_what_the_server_serves(app: FastAPI) -> None:
+    """`make openapi` writes it anew."""
+    committed = json.loads(Path("docs/openapi.json").read_text())
+    assert committed == app.openapi()
+
+
+def test_every_operation_has_a_summary_and_an_id_of_its_own(app: FastAPI) -> None:
+    operations = [
+        operation
+        for path in app.openapi()["paths"].values()
+        for method, operation in path.items()
+        if method != "parameters"
+    ]
+    assert len({one["operationId"] for one in operations}) == len(operations)
+    assert all(one.get("description") for one in operations)
