@@ -103,10 +103,23 @@ def _exited(ws: WriteSession, installation: Installation, exit: Exit) -> None:
         return
     if run.state.terminal or run.fence != exit.fence:
         return  # the run had reported its end itself, or belongs to somebody else by now
+    if exit.last_words:
+        run = _hear(ws, installation, run, exit)
+    if run.state.terminal:
+        return
     if exit.launched:
         lose(ws, installation, run, f"The process of the run {exit.failure}.", kind="ProcessDied")
     else:
         give_up_claim(ws, installation, run, exit.failure)
+
+
+def _hear(ws: WriteSession, installation: Installation, run: Run, exit: Exit) -> Run:
+    """Fold what a dead process could not report itself; what does not fit is passed over, its end is told anyway."""
+    try:
+        report(ws, installation, run.id, Batch(fence=exit.fence, events=exit.last_words))
+    except StaleFence:
+        return run
+    return runs.get(ws, run.id)
 
 
 def _touches_steps(news: list[Event]) -> bool:

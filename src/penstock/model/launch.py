@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from penstock.model.run import Event
 from penstock.model.stack import Component
 
 RUN_VARIABLE = "PENSTOCK_RUN_ID"
@@ -72,6 +73,9 @@ class Exit:
     failure: str
     launched: bool = True
     """False: no process was ever started, user code has certainly not run."""
+
+    last_words: tuple[Event, ...] = ()
+    """Events of its journal that it could not report itself any more."""
 
 
 @dataclass(frozen=True, kw_only=True)

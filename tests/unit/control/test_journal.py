@@ -99,6 +99,37 @@ def test_a_process_that_dies_fails_its_run_with_the_reason(daily: House, claimed
     assert daily.run(claimed.id) == run
 
 
+def test_the_last_words_of_a_dead_process_are_heard(daily: House, claimed: Run) -> None:
+    report(daily, claimed, event(1, "run_started"))
+    line = LogLine(at=now(), stream="stderr", text="out of luck", step="fit")
+    words = (
+        event(2, "step_declared", step="fit", id="s1", name="fit"),
+        event(3, "step_started", step="fit"),
+        event(4, "log", lines=(line,)),
+    )
+    gone = Exit(run_id=claimed.id, fence=1, status=3, failure="exited with status 3", last_words=words)
+    supervise(daily, exits=(gone,))
+    run = daily.run(claimed.id)
+    assert (run.state, run.error and run.error.step) == (RunState.FAILED, "fit")
+    with daily.here.db.read() as session:
+        assert stored.steps(session, run.id)["fit"].state is StepState.FAILED
+        assert [one.text for one in logs.after(session, run.id)[0]] == ["out of luck"]
+
+
+def test_last_words_that_tell_the_end_are_believed(daily: House, claimed: Run) -> None:
+    report(daily, claimed, event(1, "run_started"))
+    words = (event(2, "run_completed", values={"x": 1}),)
+    supervise(daily, exits=(Exit(run_id=claimed.id, fence=1, status=69, failure="exited", last_words=words),))
+    assert daily.run(claimed.id).state is RunState.COMPLETED
+
+
+def test_last_words_that_make_no_sense_do_not_keep_the_run_from_ending(daily: House, claimed: Run) -> None:
+    report(daily, claimed, event(1, "run_started"))
+    words = (event(7, "step_started", step="ghost"),)
+    supervise(daily, exits=(Exit(run_id=claimed.id, fence=1, status=1, failure="exited", last_words=words),))
+    assert daily.run(claimed.id).state is RunState.FAILED
+
+
 def test_an_exit_after_the_reported_end_changes_nothing(daily: House, claimed: Run) -> None:
     report(daily, claimed, event(1, "run_started"), event(2, "run_completed"))
     before = daily.run(claimed.id)
