@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
+from tests.acceptance.pipelines.lab import Deed
 from tests.acceptance.site_under_test import Site
 
 
@@ -46,7 +47,7 @@ def test_fifty_triggers_at_once_give_fifty_runs_with_their_own_results(site: Sit
     with ThreadPoolExecutor(50) as pool:
         started = list(pool.map(lambda number: site.trigger("lab", {"number": number}), range(50)))
     ended = [site.ended(run["id"]) for run in started]
-    assert [run["state"] for run in ended] == ["completed"] * 50
+    assert [run for run in ended if run["state"] != "completed"] == []
     assert [run["outputs"]["output"]["value"] for run in ended] == [number**2 for number in range(50)]
 
 
@@ -71,11 +72,11 @@ def test_a_key_that_comes_with_another_request_is_refused(site: Site) -> None:
 
 
 BAD: list[tuple[str, Any, int, str | None, list[str] | None]] = [
-    ("nowhere", {}, 404, None, None),
+    ("lap", {}, 404, "/template", ["lab"]),
     ("lab@v99", {}, 404, None, None),
     ("lab", {"parameters": {"nmber": 1}}, 422, "/parameters/nmber", ["deed", "number", "path"]),
     ("lab", {"parameters": {"number": "one"}}, 422, "/parameters/number", None),
-    ("lab", {"parameters": {"deed": "dance"}}, 422, "/parameters/deed", None),
+    ("lab", {"parameters": {"deed": "dance"}}, 422, "/parameters/deed", list(get_args(Deed))),
     ("lab", {"steps": {"akt": {"parameters": {}}}}, 422, "/steps/akt", ["act", "report"]),
     ("lab", {"steps": {"act": {"parameters": {"nr": 1}}}}, 422, "/steps/act/parameters/nr", ["deed", "number", "path"]),
     ("lab", {"steps": {"report": {"parameters": {"value": 1}}}}, 422, "/steps/report/parameters/value", None),

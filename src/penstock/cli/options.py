@@ -35,7 +35,9 @@ ConfigOption = Annotated[
     typer.Option("--config", "-c", help="A run configuration in YAML or JSON; --param and --step-param go before it."),
 ]
 RunNameOption = Annotated[str | None, typer.Option("--run-name", help="The name of the run.")]
-NoWaitOption = Annotated[bool, typer.Option("--no-wait", help="Return as soon as the run is queued.")]
+WaitOption = Annotated[
+    bool, typer.Option("--wait/--no-wait", help="Follow the run to its end, or return as soon as it is queued.")
+]
 
 Source = Annotated[
     str, typer.Argument(metavar="SOURCE", help="module.attribute, module:attribute or file.py:attribute")

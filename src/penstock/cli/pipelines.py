@@ -16,7 +16,6 @@ from penstock.cli.inputs import collect, described
 from penstock.cli.options import (
     ConfigOption,
     CursorOption,
-    NoWaitOption,
     OutputOption,
     ParamOption,
     PipelineFilter,
@@ -25,6 +24,7 @@ from penstock.cli.options import (
     SizeOption,
     Source,
     StepParamOption,
+    WaitOption,
     group,
 )
 from penstock.cli.output import Column, Output, say, show_list, show_record
@@ -72,13 +72,13 @@ def run_pipeline(
     step_param: StepParamOption = [],  # noqa: B006  (Typer copies it)
     config: ConfigOption = None,
     run_name: RunNameOption = None,
-    no_wait: NoWaitOption = False,
+    wait: WaitOption = True,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Freeze a pipeline, run it, watch the run."""
     client, snapshot = Client(), _pipeline(source).create_snapshot()
     given = collect(lambda: snapshot.content, params=param, step_params=step_param, config=config, run_name=run_name)
-    launched(client, client.snapshots.run(snapshot.id, **given), output, wait=not no_wait)
+    launched(client, client.snapshots.run(snapshot.id, **given), output, wait=wait)
 
 
 @app.command("create-run-template")
@@ -140,14 +140,14 @@ def run_snapshot(
     step_param: StepParamOption = [],  # noqa: B006  (Typer copies it)
     config: ConfigOption = None,
     run_name: RunNameOption = None,
-    no_wait: NoWaitOption = False,
+    wait: WaitOption = True,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Run a snapshot and watch the run."""
     client = Client()
     found = client.snapshots.get(snapshot)
     given = collect(lambda: found.content, params=param, step_params=step_param, config=config, run_name=run_name)
-    launched(client, client.snapshots.run(found.id, **given), output, wait=not no_wait)
+    launched(client, client.snapshots.run(found.id, **given), output, wait=wait)
 
 
 def _pipeline(source: str) -> Pipeline:

@@ -11,7 +11,6 @@ from penstock.cli.inputs import collect, described
 from penstock.cli.options import (
     ConfigOption,
     CursorOption,
-    NoWaitOption,
     OutputOption,
     ParamOption,
     PipelineFilter,
@@ -19,6 +18,7 @@ from penstock.cli.options import (
     RunNameOption,
     SizeOption,
     StepParamOption,
+    WaitOption,
     group,
 )
 from penstock.cli.output import Column, Output, command, say, show_list, show_record
@@ -75,7 +75,7 @@ def run(
     step_param: StepParamOption = [],  # noqa: B006  (Typer copies it)
     config: ConfigOption = None,
     run_name: RunNameOption = None,
-    no_wait: NoWaitOption = False,
+    wait: WaitOption = True,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Run a template and watch the run."""
@@ -83,7 +83,7 @@ def run(
     given = collect(
         lambda: _content(client, template), params=param, step_params=step_param, config=config, run_name=run_name
     )
-    launched(client, client.templates.run(template, **given), output, wait=not no_wait)
+    launched(client, client.templates.run(template, **given), output, wait=wait)
 
 
 @app.command()

@@ -55,10 +55,13 @@ def status(settings: Settings) -> dict[str, Any] | None:
     """What the running server of this home says of itself; None if there is none."""
     if not _answers(settings):
         return None
+    transport = Transport(address(settings), timeout=5)
     try:
-        info = Transport(address(settings), timeout=5).request("GET", "/info").json()
+        info = transport.request("GET", "/info").json()
     except ServerUnreachable:
         return None
+    finally:
+        transport.close()
     return info if isinstance(info, dict) else None
 
 

@@ -27,6 +27,9 @@ log = logging.getLogger("penstock.dispatcher")
 POLL = 1.0
 """Seconds after which the queue is looked at even if nobody rang: the net under the wake-ups."""
 
+LONGEST_PAUSE = 5.0
+"""Seconds between two tries to launch while the launcher cannot do anything."""
+
 
 @dataclass(frozen=True)
 class _Order:
@@ -69,24 +72,21 @@ class Dispatcher:
             self._launchers(stack.components["orchestrator"]).stop(run_id)
 
     def _work(self) -> None:
+        pause = 0.0
         with self._installation.bell.subscribe(QUEUE) as rung:
-            while not self._leaving.is_set():
+            while not self._leaving.wait(pause):
                 try:
-                    busy = self._dispatch()
+                    orders = self._claim()
+                    launched = [self._launch(order) for order in orders]
                 except PenstockError as error:  # the store is away or full: what is queued stays queued
                     log.warning("nothing could be dispatched: %s", error.detail)
-                    busy = False
+                    orders, launched = [], []
                 except Exception:  # one bad row must not stop all others
                     log.exception("dispatching failed")
-                    busy = False
-                if not busy:
+                    orders, launched = [], []
+                pause = 0.0 if all(launched) else min(LONGEST_PAUSE, 2 * pause or 0.05)
+                if not orders:
                     rung.wait(POLL)
-
-    def _dispatch(self) -> bool:
-        """Claim and launch what there are slots for; whether it may be worth looking again at once."""
-        orders = self._claim()
-        failed = [order for order in orders if not self._launch(order)]
-        return bool(orders) and not failed
 
     def _claim(self) -> list[_Order]:
         settings, db = self._installation.settings, self._installation.db
@@ -113,7 +113,7 @@ class Dispatcher:
             with self._installation.db.write() as session:
                 current = stored.get(session, order.run.id)
                 if current.fence == order.run.fence and current.state is RunState.STARTING:
-                    journal.give_up_claim(session, self._installation, current, str(error))
+                    journal.requeue(session, self._installation, current, str(error))
             return False
         return True
 

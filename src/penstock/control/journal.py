@@ -67,6 +67,15 @@ def supervise(ws: WriteSession, installation: Installation, report: Report) -> O
     return Orders(stop=orders)
 
 
+def requeue(ws: WriteSession, installation: Installation, run: Run, why: str) -> Run:
+    """The launcher could do nothing for `run`, which is not the run's fault: it waits for better times."""
+    if run.state is RunState.CANCELLING:
+        return give_up_claim(ws, installation, run, why)
+    progress = Progress(advance(run, RunState.QUEUED, now(), reason=why), {})
+    _keep(ws, installation, Progress(run, {}), progress, [])
+    return progress.run
+
+
 def give_up_claim(ws: WriteSession, installation: Installation, run: Run, why: str) -> Run:
     """The claim on `run` was lost before user code began: back to the queue, or failed after too many tries."""
     at = now()

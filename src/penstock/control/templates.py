@@ -12,7 +12,11 @@ from penstock.ids import check_name, new_id
 from penstock.model.snapshot import Snapshot
 from penstock.model.template import Template, TemplateDetail, TemplateVersion, config_template, parse_reference
 from penstock.store import runs, templates
+from penstock.store.paging import Window
 from penstock.store.session import ReadSession, WriteSession
+
+SUGGESTIONS = 50
+"""How many names are told to somebody who asks for one that there is not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +84,12 @@ def delete(ws: WriteSession, reference: str) -> None:
 def meant(rs: ReadSession, reference: str) -> tuple[Template, TemplateVersion]:
     """The template and version that `name`, `name@vN` or an id stands for."""
     name, number = parse_reference(reference)
-    template = templates.get(rs, name)
+    try:
+        template = templates.get(rs, name)
+    except NotFound as error:
+        known = [one.name for one in templates.page(rs, Window(size=SUGGESTIONS)).items]
+        mistake = fault("/template", "There is no such run template.", allowed=known, given=name)
+        raise NotFound(error.detail, errors=[mistake]) from None
     if number is None:
         return template, template.latest
     version = next((one for one in template.versions if one.version == number), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -107,9 +108,21 @@ def _schema_faults(schema: Mapping[str, Any], values: Mapping[str, Any], at: tup
         return []
     partial = {key: value for key, value in schema.items() if key != "required"}
     validator = jsonschema_rs.Draft202012Validator(partial, validate_formats=True)
-    return [
-        fault(pointer(*at, *error.instance_path), f"{error.message}.") for error in validator.iter_errors(dict(values))
-    ]
+    return [_schema_fault(error, at) for error in validator.iter_errors(dict(values))]
+
+
+def _schema_fault(error: jsonschema_rs.ValidationError, at: tuple[str, ...]) -> dict[str, Any]:
+    """One of the validator's errors, with the values that are allowed where the schema lists them."""
+    where, value = pointer(*at, *error.instance_path), error.instance
+    options = getattr(error.kind, "options", None)
+    if options is not None:
+        told = [one if isinstance(one, str) else json.dumps(one) for one in options]
+        return fault(where, f"{json.dumps(value)} is not one of the values.", allowed=told, given=str(value))
+    branches = getattr(error.kind, "context", None)
+    if branches:
+        reasons = dict.fromkeys(inner.message for branch in branches for inner in branch)
+        return fault(where, f"{'; '.join(reasons)}.")
+    return fault(where, f"{error.message}.")
 
 
 def _lifted(snapshot: Snapshot, parameter: str, steps: Mapping[str, Mapping[str, Any]]) -> tuple[str, str] | None:

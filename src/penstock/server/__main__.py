@@ -44,6 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     settings = Settings.load()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # what a new database takes is nobody's news
     ready = os.fdopen(options.ready_fd, "w") if options.ready_fd is not None else None
     try:
         with _only_server(settings):

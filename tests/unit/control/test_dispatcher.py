@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 
 from penstock.control import runs
@@ -92,12 +91,10 @@ def test_no_more_runs_are_claimed_than_there_are_slots(daily: House) -> None:
 
 
 def test_a_launch_that_fails_is_tried_again_with_a_new_fence(daily: House) -> None:
-    launcher = Notebook(refuse=1)
+    launcher = Notebook(refuse=6)  # more often than a run may fail to start by its own fault
     daily.start()
-    before = time.monotonic()
     dispatching(daily.here, launcher, lambda: launcher.wait_for(1))
-    assert launcher.tickets[0].fence == 2
-    assert time.monotonic() - before < 15
+    assert launcher.tickets[0].fence == 7
 
 
 def test_the_process_of_a_cancelled_run_is_stopped_by_its_launcher(daily: House) -> None:

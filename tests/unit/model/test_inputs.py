@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -97,3 +98,20 @@ def test_a_dynamic_graph_may_have_steps_that_nobody_has_seen() -> None:
 
 def test_pointers_escape_what_json_pointer_reserves() -> None:
     assert "/parameters/a~1b~0c" in faults(given({"a/b~c": 1}))
+
+
+def test_listed_values_are_told_and_alternatives_explained() -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "kind": {"enum": ["forest", "boosting"], "default": "forest"},
+            "limit": {"anyOf": [{"type": "integer"}, {"type": "null"}], "default": None},
+        },
+    }
+    made = replace(snapshot(), content=replace(snapshot().content, parameter_schema=schema))
+    with pytest.raises(InvalidInput) as caught:
+        resolve(made, given({"kind": "forrest", "limit": "many"}))
+    kind, limit = caught.value.errors
+    assert (kind["allowed"], kind["did_you_mean"]) == (["forest", "boosting"], "forest")
+    assert "integer" in limit["message"]
+    assert "null" in limit["message"]
