@@ -30,8 +30,11 @@ def run(pipeline: Pipeline, parameters: Mapping[str, Any]) -> Run:
     client = Client()
     frozen = freeze(pipeline, lenient=True)
     archive = frozen.archive.tar if frozen.archive is not None else None
-    snapshot = client.snapshots.create(frozen.content, archive=archive)
-    started, ticket = client.runs.claim(snapshot_id=snapshot.id, parameters=dict(parameters))
+    try:
+        snapshot = client.snapshots.create(frozen.content, archive=archive)
+        started, ticket = client.runs.claim(snapshot_id=snapshot.id, parameters=dict(parameters))
+    except PenstockError as error:
+        raise error.with_traceback(None) from None  # what is wrong is in its words, not in our lines
     begun = time.monotonic()
     raised = _carry_out(pipeline, ticket)
     ended = client.runs.get(started.id)

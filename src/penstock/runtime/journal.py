@@ -34,9 +34,7 @@ class Journal:
     everything written later is dropped, because somebody else owns the run now.
     """
 
-    def __init__(
-        self, send: Send, fence: int, *, spool: Spool | None = None, heartbeat: float | None = None
-    ) -> None:
+    def __init__(self, send: Send, fence: int, *, spool: Spool | None = None, heartbeat: float | None = None) -> None:
         """What is not acknowledged yet is kept in the `spool`, if there is one, in case this process dies.
 
         With a `heartbeat` (seconds) an empty batch is sent when nothing happened for so long, to keep the lease.

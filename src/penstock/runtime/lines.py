@@ -14,6 +14,9 @@ LINE_LIMIT = 64 * 1024
 STEP_LIMIT = 10 * 1024 * 1024
 """Bytes of output that are kept of one step."""
 
+LINE_COST = 64
+"""Bytes for which a line counts at least: keeping it costs that much, however short it is."""
+
 QUIET = 0.2
 """Seconds after which a line that was not ended is kept as it stands."""
 
@@ -32,8 +35,11 @@ class Origin:
         self.full = False
         """Nothing more is kept of it."""
 
+        self.pending = 0
+        """Characters that wait to be made into lines, about."""
+
         self.missed = False
-        """Something was left out since this was last told."""
+        """Something was left out because too much was waiting, and this was not told yet."""
 
 
 class Piece(NamedTuple):
@@ -119,7 +125,7 @@ def _kept(piece: Piece, text: str) -> Iterator[LogLine]:
     for portion in _portions(storable(_last_state(text))):
         if origin.full:
             return
-        size = 1 + (len(portion) if portion.isascii() else len(portion.encode()))
+        size = max(LINE_COST, 1 + (len(portion) if portion.isascii() else len(portion.encode())))
         if origin.kept + size > STEP_LIMIT:
             origin.full = True
             yield _line(piece, _FULL)

@@ -155,9 +155,6 @@ class _Place(Origin):
     def __init__(self, capture: Capture, step: str | None) -> None:
         super().__init__(step)
         self._capture = capture
-        self.pending = 0
-        """Characters that wait to be made into lines, about."""
-
         self._held: dict[tuple[Stream, int], str] = {}
         """Lines that were begun and are not shown before they end, because other steps print as well."""
 
@@ -222,6 +219,9 @@ class _Pump(threading.Thread):
         self._pipes: list[Pipe] = []
         self._assembler = Assembler()
         self._lines: list[LogLine] = []
+        self._heard: dict[Origin, Piece] = {}
+        """The last piece of everybody who wrote in this round."""
+
         self._delivered = 0.0
         self._error: Exception | None = None
         self._closing = threading.Event()
@@ -256,13 +256,12 @@ class _Pump(threading.Thread):
             self._deliver()
         finally:
             self.done = True
+            for pipe in () if self._linger else self._pipes:
+                pipe.close()
             self._closed.set()
-        while (
-            self._pipes and self._linger
-        ):  # without a reader a process that outlives the run would be ended by SIGPIPE
+        # Without a reader, a process that outlives the run would be ended by SIGPIPE.
+        while self._pipes and self._linger:
             self._listen(None)
-        for pipe in self._pipes:
-            pipe.close()
 
     def _wait(self) -> None:
         """Until there is something to do, or a line waits for its end no longer."""
@@ -288,23 +287,20 @@ class _Pump(threading.Thread):
 
     def _take(self) -> None:
         """Make lines of all that has come."""
-        last: dict[Origin, Piece] = {}
         with suppress(Empty):
             while True:
-                item = self.queue.get_nowait()
-                self._handle(item)
-                if isinstance(item, Piece):
-                    last[item.origin] = item
-        for origin, piece in last.items():
-            assert isinstance(origin, _Place)
-            origin.pending = 0
-            if origin.missed:
-                origin.missed = False
+                self._handle(self.queue.get_nowait())
+        for place, piece in self._heard.items():
+            place.pending = 0
+            if place.missed:
+                place.missed = False
                 self._lines.append(missed(piece))
+        self._heard.clear()
 
     def _handle(self, item: Piece | End | None) -> None:
         if isinstance(item, Piece):
             self._lines.extend(self._assembler.feed(item))
+            self._heard[item.origin] = item
         elif item is not None:
             self._lines.extend(self._assembler.end(item))
 

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 import uvicorn
 from fastapi.concurrency import run_in_threadpool
@@ -49,11 +50,22 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with _only_server(settings):
             _serve(settings, options, ready)
-    except (PenstockError, OSError) as error:
-        told = f"The server of {settings.home} could not start: {error}"
-        print(told, file=ready if ready is not None and not ready.closed else sys.stderr)
+    except Exception as error:  # noqa: BLE001  # whoever started us must hear of it, whatever it is
+        _tell(f"The server of {settings.home} could not start: {error}", ready)
         return 1
     return 0
+
+
+def _tell(why: str, ready: TextIO | None) -> None:
+    """Tell whoever started this server why it ends; failing that, the log. The disk with the log may be full."""
+    try:
+        if ready is not None and not ready.closed:
+            print(why, file=ready)
+            ready.close()
+        else:
+            print(why, file=sys.stderr, flush=True)
+    except OSError:
+        pass
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -87,7 +99,7 @@ def _only_server(settings: Settings) -> Iterator[None]:
         os.close(handle)
 
 
-def _serve(settings: Settings, options: argparse.Namespace, ready: object) -> None:
+def _serve(settings: Settings, options: argparse.Namespace, ready: TextIO | None) -> None:
     path = socket_path(settings.home, "server.sock")
     sockets = [_unix_socket(path)]
     url = None
@@ -167,7 +179,7 @@ class Process:
         )
         self._server = uvicorn.Server(config)
 
-    async def serve(self, sockets: list[socket.socket], ready: object) -> None:
+    async def serve(self, sockets: list[socket.socket], ready: TextIO | None) -> None:
         """Serve until told to leave."""
         serving = asyncio.create_task(self._server.serve(sockets=sockets))
         while not self._server.started and not serving.done():  # noqa: ASYNC110  # uvicorn offers no event for this
@@ -191,15 +203,15 @@ class Process:
                     await rung.wait_async(0.2)
         self._server.should_exit = True
 
-    def _announce(self, ready: object) -> None:
+    def _announce(self, ready: TextIO | None) -> None:
         settings = self._installation.settings
         told = {"version": VERSION, "pid": os.getpid(), "socket": self._installation.address, "url": self._url}
         draft = settings.home / "server.json.new"
         draft.write_text(json.dumps(told))
         draft.replace(settings.home / "server.json")
         if ready is not None:
-            print("ready", file=ready)  # type: ignore[call-overload]
-            ready.close()  # type: ignore[attr-defined]
+            print("ready", file=ready)
+            ready.close()
         if self._url is not None:
             print(f"Penstock {VERSION} serves {settings.home} at {self._url} (Ctrl-C stops it).", flush=True)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable
 
@@ -45,7 +46,7 @@ def test_lines(pieces: list[str], expected: list[str]) -> None:
 @hypothesis.given(strategies.text(strategies.sampled_from("ab\n\r")), strategies.lists(strategies.integers(0, 30)))
 def test_how_it_was_cut_makes_no_difference(text: str, cuts: list[int]) -> None:
     places = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
-    pieces = [text[start:stop] for start, stop in zip(places, places[1:], strict=False)]
+    pieces = [text[start:stop] for start, stop in itertools.pairwise(places)]
     assert texts(pieces) == texts([text])
 
 
@@ -121,22 +122,27 @@ def test_a_progress_bar_may_take_its_time() -> None:
 
 
 def test_a_step_has_a_limit_and_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lines, "STEP_LIMIT", 100)
-    found = texts(["x" * 40 + "\n"] * 5)
-    assert [len(text) for text in found[:2]] == [40, 40]
+    monkeypatch.setattr(lines, "STEP_LIMIT", 1000)
+    found = texts(["x" * 400 + "\n"] * 5)
+    assert [len(text) for text in found[:2]] == [400, 400]
     assert "not kept" in found[2]
     assert len(found) == 3
 
 
 def test_the_limit_counts_bytes_and_each_step_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lines, "STEP_LIMIT", 100)
-    assert "not kept" in texts(["\N{GRINNING FACE}" * 10 + "\n"] * 3)[2]
+    monkeypatch.setattr(lines, "STEP_LIMIT", 1000)
+    assert "not kept" in texts(["\N{GRINNING FACE}" * 100 + "\n"] * 3)[2]
     one, other, assembler = Origin("one"), Origin("other"), Assembler()
-    assert len(list(assembler.feed(Piece(0.0, one, "stdout", 1, "x" * 99 + "\n")))) == 1
-    assert len(list(assembler.feed(Piece(0.0, other, "stdout", 1, "x" * 99 + "\n")))) == 1
+    assert len(list(assembler.feed(Piece(0.0, one, "stdout", 1, "x" * 999 + "\n")))) == 1
+    assert len(list(assembler.feed(Piece(0.0, other, "stdout", 1, "x" * 999 + "\n")))) == 1
     assert len(list(assembler.feed(Piece(0.0, one, "stdout", 1, "x\n")))) == 1
     assert list(assembler.feed(Piece(0.0, one, "stdout", 1, "x\nrest"))) == []
     assert list(assembler.end()) == []
+
+
+def test_short_lines_count_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lines, "STEP_LIMIT", 10 * lines.LINE_COST)
+    assert len(texts(["\n"] * 100)) == 11
 
 
 def test_the_limit_is_ten_megabytes() -> None:

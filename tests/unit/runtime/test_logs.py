@@ -3,90 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import copy
-import io
-import logging
-import os
-import pickle
 import subprocess
 import sys
 import threading
 import time
-import warnings
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import redirect_stdout
-from typing import Any
 
 import pytest
 
 from penstock.model.run import LogLine
-from penstock.runtime import lines, patches
+from penstock.runtime import lines, logs
 from penstock.runtime.logs import Capture
 from penstock.runtime.streams import Router
+from tests.unit.runtime.capturing import Log, quiet
 
-
-class Log:
-    """A sink that can be waited for."""
-
-    def __init__(self) -> None:
-        self.batches: list[list[LogLine]] = []
-        self._changed = threading.Condition()
-
-    def __call__(self, batch: list[LogLine]) -> None:
-        with self._changed:
-            self.batches.append(batch)
-            self._changed.notify_all()
-
-    @property
-    def lines(self) -> list[LogLine]:
-        return [line for batch in self.batches for line in batch]
-
-    def of(self, step: str | None, stream: str | None = None) -> list[str]:
-        return [line.text for line in self.lines if line.step == step and stream in (None, line.stream)]
-
-    def wait_for(self, text: str) -> LogLine:
-        def found() -> LogLine | None:
-            return next((line for line in self.lines if line.text == text), None)
-
-        with self._changed:
-            assert self._changed.wait_for(found, timeout=20), f"{text!r} never came; {self.lines}"
-        line = found()
-        assert line is not None
-        return line
-
-
-@pytest.fixture
-def log() -> Log:
-    return Log()
-
-
-@pytest.fixture(autouse=True)
-def _everything_is_restored() -> Iterator[None]:
-    def state() -> list[Any]:
-        return [
-            sys.stdout,
-            sys.stderr,
-            subprocess.Popen.__init__,
-            subprocess.Popen.wait,
-            threading.Thread.start,
-            ThreadPoolExecutor.submit,
-            os.system,
-            logging.lastResort,
-            logging.root.level,
-        ]
-
-    before = state()
-    yield
-    assert state() == before
-    assert patches._undo == []
-
-
-def quiet(log: Log) -> Capture:
-    return Capture(log, own_process=False, tee=False)
-
-
-# Ways of printing
+pytestmark = pytest.mark.usefixtures("restored")
 
 
 def test_print_belongs_to_the_step(log: Log, capsys: pytest.CaptureFixture[str]) -> None:
@@ -133,328 +64,6 @@ def test_with_tee_the_person_sees_it_too(log: Log, capsys: pytest.CaptureFixture
         subprocess.run(["sh", "-c", "echo child"], check=True)
     assert capsys.readouterr() == ("out\n\r10%child\n", "err\n")
     assert sorted(log.of("train")) == ["10%", "child", "err", "out"]
-
-
-def test_bytes(log: Log) -> None:
-    with quiet(log) as capture, capture.step("a"):
-        text = "é€\N{GRINNING FACE}\n".encode()
-        for at in range(len(text)):
-            sys.stdout.buffer.write(text[at : at + 1])
-        sys.stdout.buffer.write(memoryview(b"\xff\n"))
-        sys.stderr.buffer.writelines([b"x", b"y\n"])
-        sys.stdout.buffer.flush()
-    assert log.of("a") == ["é€\N{GRINNING FACE}", "\ufffd", "xy"]
-
-
-def test_bytes_without_a_capture_go_where_they_went(log: Log, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    with quiet(log):
-        thread = threading.Thread(target=lambda: None)
-        router = sys.stdout
-    thread.start()
-    thread.join()
-    router.buffer.write(b"\xff\n")
-    router.flush()
-    assert capfdbinary.readouterr().out == b"\xff\n"
-
-
-def test_what_is_no_text_can_be_printed(log: Log) -> None:
-    with quiet(log) as capture, capture.step("a"):
-        print("nul \0 surrogate \ud800")
-    assert log.of("a") == ["nul \ufffd surrogate \ufffd"]
-
-
-def test_a_terminal_that_lacks_a_character_does_not_fail_the_step(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
-    monkeypatch.setattr(sys, "stdout", shown)
-    with Capture(log, own_process=False, tee=True) as capture, capture.step("a"):
-        print("é")
-        shown.close()
-        print("nobody there")
-    assert log.of("a") == ["é", "nobody there"]
-    monkeypatch.undo()
-
-
-def test_the_stand_in_behaves_like_a_stream(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        encoding = "latin-1"
-
-        def isatty(self) -> bool:
-            return True
-
-        def fileno(self) -> int:
-            return 77
-
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stdout", terminal)
-    with quiet(log):
-        assert isinstance(sys.stdout, io.TextIOBase)
-        assert not sys.stdout.isatty()
-        assert sys.stdout.fileno() == 77
-        assert sys.stdout.writable()
-        assert not sys.stdout.closed
-        assert sys.stdout.encoding == "latin-1"
-        assert sys.stdout.write("abc") == 3
-        assert sys.stdout.buffer.write(b"abc\n") == 4
-        with pytest.raises(TypeError, match="must be str, not bytes"):
-            sys.stdout.write(b"x")  # type: ignore[arg-type]
-        sys.stdout.close()
-        sys.stdout.writelines(["x", "y\n"])
-        assert sys.stdout.getvalue() == ""  # type: ignore[attr-defined]
-    assert log.of(None) == ["abcabc", "xy"]
-    with Capture(log, own_process=False, tee=True):
-        assert sys.stdout.isatty()
-    monkeypatch.undo()
-
-
-def test_a_process_without_streams_can_be_captured(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdout", None)
-    monkeypatch.setattr(sys, "stderr", None)
-    with Capture(log, own_process=False, tee=True) as capture, capture.step("a"):
-        print("to nowhere")
-        sys.stdout.flush()
-        assert not sys.stdout.isatty()
-        with pytest.raises(io.UnsupportedOperation):
-            sys.stdout.fileno()
-        router = sys.stdout
-    print("still nowhere", file=router)
-    assert sys.stdout is None
-    assert log.of("a") == ["to nowhere"]
-    monkeypatch.undo()
-
-
-def test_the_stand_in_can_be_copied_and_pickled(log: Log) -> None:
-    before = sys.stdout
-    with quiet(log):
-        assert copy.deepcopy(sys.stdout) is sys.stdout
-        data = pickle.dumps({"stream": sys.stderr})
-    assert pickle.loads(data)["stream"] is sys.stderr
-    assert sys.stdout is before
-
-
-def test_a_redirection_by_user_code_is_respected(log: Log) -> None:
-    with quiet(log) as capture, capture.step("a"):
-        buffer = io.StringIO()
-        with redirect_stdout(buffer):
-            print("for the buffer")
-        print("for the log")
-    assert buffer.getvalue() == "for the buffer\n"
-    assert log.of("a") == ["for the log"]
-
-
-# Logging
-
-
-@pytest.fixture
-def logger() -> Iterator[logging.Logger]:
-    logger = logging.getLogger("test of logs")
-    logger.propagate = False
-    logger.setLevel(logging.INFO)
-    yield logger
-    logger.handlers.clear()
-
-
-def test_a_handler_made_earlier_finds_the_step(
-    log: Log, logger: logging.Logger, capsys: pytest.CaptureFixture[str]
-) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    logger.addHandler(handler)
-    original = handler.stream
-    with quiet(log) as capture, capture.step("a"):
-        logger.info("in the step")
-    assert handler.stream is original
-    logger.info("outside")
-    assert log.of("a", "stderr") == ["in the step"]
-    assert capsys.readouterr().err == "outside\n"
-
-
-def test_a_handler_made_inside_works_after(
-    log: Log, logger: logging.Logger, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with quiet(log) as capture, capture.step("a"):
-        logger.addHandler(logging.StreamHandler(sys.stdout))
-        logger.info("in the step")
-    logger.info("outside")
-    assert log.of("a") == ["in the step"]
-    assert capsys.readouterr().out == "outside\n"
-
-
-def test_a_handler_to_elsewhere_is_left_alone(log: Log, logger: logging.Logger) -> None:
-    buffer = io.StringIO()
-    logger.addHandler(logging.StreamHandler(buffer))
-    with quiet(log) as capture, capture.step("a"):
-        logger.info("in the step")
-    assert buffer.getvalue() == "in the step\n"
-    assert log.lines == []
-
-
-# Processes
-
-
-def test_the_output_of_a_process_comes_before_what_is_printed_after_it(log: Log) -> None:
-    with quiet(log) as capture, capture.step("a"):
-        for number in range(5):
-            subprocess.run(["sh", "-c", f"echo out {number}; echo err {number} >&2; printf rest"], check=True)
-            print("next", number)
-    assert log.of("a", "stdout") == [
-        text for number in range(5) for text in (f"out {number}", "rest", f"next {number}")
-    ]
-    assert log.of("a", "stderr") == [f"err {number}" for number in range(5)]
-
-
-def test_what_user_code_asked_for_it_gets(log: Log) -> None:
-    with quiet(log) as capture, capture.step("a"):
-        assert subprocess.check_output(["echo", "mine"]) == b"mine\n"
-        assert subprocess.run(["sh", "-c", "echo a; echo b >&2"], capture_output=True, check=True).stderr == b"b\n"
-        with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-            assert process.communicate("through")[0] == "through"
-        subprocess.run(["echo", "nobody's"], stdout=subprocess.DEVNULL, check=True)
-        process = subprocess.Popen(["true"], -1, None, None, None, None)  # by position
-        assert process.wait() == 0
-        assert (process.stdout, process.stderr) == (None, None)
-    assert log.lines == []
-
-
-def test_streams_given_by_name_are_the_steps(log: Log) -> None:
-    with quiet(log) as capture, capture.step("a"):
-        subprocess.run(["sh", "-c", "echo a; echo b >&2"], stdout=sys.stderr, stderr=subprocess.STDOUT, check=True)
-        subprocess.run(["echo", "c"], stdout=sys.stdout, check=True)
-    assert log.of("a", "stderr") == ["a", "b"]
-    assert log.of("a", "stdout") == ["c"]
-
-
-def test_a_process_that_cannot_be_started_leaves_nothing(log: Log) -> None:
-    with quiet(log) as capture, capture.step("a"):
-        before = len(os.listdir("/proc/self/fd"))
-        with pytest.raises(FileNotFoundError):
-            subprocess.run(["no such program"], check=True)
-        with pytest.raises(TypeError):
-            subprocess.Popen()  # type: ignore[call-overload]
-        with pytest.raises(TypeError):
-            subprocess.Popen(["true"], nonsense=1)  # type: ignore[call-overload]
-        assert len(os.listdir("/proc/self/fd")) == before
-
-
-def test_a_shell_command(log: Log) -> None:
-    with quiet(log) as capture, capture.step("a"):
-        assert os.system("echo shell; echo wrong >&2; exit 3") == 3 << 8
-        assert os.system("kill -9 $$") == 9
-        print("after")
-    assert log.of("a", "stdout") == ["shell", "after"]
-    assert log.of("a", "stderr") == ["wrong"]
-
-
-def test_much_output_of_a_process_is_neither_lost_nor_waited_for(log: Log) -> None:
-    with quiet(log) as capture, capture.step("a"):
-        subprocess.run(["sh", "-c", "i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done"], check=True)
-    assert log.of("a") == [f"line {number}" for number in range(20_000)]
-
-
-def test_a_process_of_asyncio(log: Log) -> None:
-    async def run() -> None:
-        process = await asyncio.create_subprocess_exec("echo", "from asyncio")
-        await process.wait()
-
-    with quiet(log) as capture, capture.step("a"):
-        asyncio.run(run())
-    assert log.of("a") == ["from asyncio"]
-
-
-def test_a_process_that_outlives_the_run_is_not_ended_by_that(log: Log) -> None:
-    with quiet(log) as capture, capture.step("a"):
-        process = subprocess.Popen(
-            ["sh", "-c", "echo begun; read go; echo nobody hears it; exit 7"], stdin=subprocess.PIPE
-        )
-        log.wait_for("begun")
-    assert process.stdin is not None
-    process.stdin.write(b"go\n")
-    process.stdin.close()
-    assert process.wait(20) == 7
-    assert log.of("a") == ["begun"]
-
-
-def test_processes_elsewhere_keep_their_descriptors(log: Log, capfd: pytest.CaptureFixture[str]) -> None:
-    with quiet(log):
-        thread = threading.Thread(target=lambda: None)
-        entered = threading.Event()
-    results: list[int] = []
-
-    def stranger() -> None:
-        entered.wait()
-        results.append(subprocess.run(["echo", "mine"], check=True).returncode)
-
-    thread = threading.Thread(target=stranger)
-    thread.start()
-    with quiet(log):
-        entered.set()
-        thread.join()
-    assert results == [0]
-    assert log.lines == []
-    assert capfd.readouterr().out == "mine\n"
-
-
-# Threads
-
-
-def test_threads_stand_where_they_were_started(log: Log) -> None:
-    def work(depth: int) -> None:
-        print("depth", depth)
-        if depth:
-            thread = threading.Thread(target=work, args=(depth - 1,))
-            thread.start()
-            thread.join()
-
-    class Own(threading.Thread):
-        def run(self) -> None:
-            print("own run")
-
-    with quiet(log) as capture, capture.step("a"):
-        work(2)
-        own = Own()
-        own.start()
-        own.join()
-        assert "run" not in vars(own)
-        with pytest.raises(RuntimeError, match="once"):
-            own.start()
-        timer = threading.Timer(0, print, ["timer"])
-        timer.start()
-        timer.join()
-        asyncio.run(asyncio.to_thread(print, "to_thread"))
-    assert log.of("a") == ["depth 2", "depth 1", "depth 0", "own run", "timer", "to_thread"]
-
-
-def test_a_pool_works_for_whoever_submitted(log: Log, capsys: pytest.CaptureFixture[str]) -> None:
-    with ThreadPoolExecutor(1) as pool:
-        with quiet(log) as capture:
-            for step in ("a", "b"):
-                with capture.step(step):
-                    pool.submit(print, "for", step).result()
-                    list(pool.map(print, ["mapped"]))
-            pool.submit(print, "for the run").result()
-        pool.submit(print, "for nobody").result()
-    assert log.of("a") == ["for a", "mapped"]
-    assert log.of("b") == ["for b", "mapped"]
-    assert log.of(None) == ["for the run"]
-    assert capsys.readouterr().out == "for nobody\n"
-
-
-def test_a_thread_that_outlives_the_capture_prints_where_it_would_have(
-    log: Log, capsys: pytest.CaptureFixture[str]
-) -> None:
-    go = threading.Event()
-
-    def work() -> None:
-        print("inside")
-        go.wait()
-        print("after")
-
-    with quiet(log) as capture, capture.step("a"):
-        thread = threading.Thread(target=work)
-        thread.start()
-        log.wait_for("inside")
-    go.set()
-    thread.join()
-    assert log.of("a") == ["inside"]
-    assert capsys.readouterr().out == "after\n"
 
 
 def test_parallel_steps_are_told_apart(log: Log) -> None:
@@ -588,7 +197,7 @@ def test_lines_travel_in_batches(log: Log) -> None:
 def test_a_flood_is_cut_off_and_says_so(log: Log) -> None:
     with quiet(log) as capture:
         with capture.step("loud"):
-            for _ in range(40):
+            for _ in range(20):
                 print("x" * 1_000_000)
             subprocess.run(["sh", "-c", "yes | head -c 20000000"], check=True)
             print("unheard")
@@ -618,6 +227,15 @@ def test_more_than_can_be_taken_in_is_said(log: Log, monkeypatch: pytest.MonkeyP
         log.wait_for("[penstock: the output came faster than it could be kept; some of it is missing here]")
 
 
+def test_much_that_comes_slowly_is_not_too_much(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "STEP_LIMIT", 1000)
+    with quiet(log) as capture, capture.step("a"):
+        for number in range(5):
+            print("\r" + "x" * 400 + f"\r{number}")
+            log.wait_for(str(number))  # every round begins with nothing waiting
+    assert log.of("a") == [str(number) for number in range(5)]
+
+
 def test_a_sink_that_fails_keeps_nobody_from_printing() -> None:
     def broken(batch: list[LogLine]) -> None:
         raise OSError("nobody there")
@@ -625,7 +243,7 @@ def test_a_sink_that_fails_keeps_nobody_from_printing() -> None:
     def run() -> None:
         with Capture(broken, own_process=False, tee=False) as capture, capture.step("a"):
             print("one")
-            subprocess.run(["sh", "-c", "yes | head -c 1000000"], check=True)
+            subprocess.run(["head", "-c", "1000000", "/dev/zero"], check=True)
 
     with pytest.raises(OSError, match="nobody there"):
         run()
@@ -652,68 +270,6 @@ def test_print_from_within_a_print(log: Log) -> None:
     with quiet(log) as capture, capture.step("a"):
         print(Loud())
     assert log.of("a") == ["from __str__", "outer"]
-
-
-# Forks
-
-
-def in_child(work: Callable[[], None]) -> int:
-    """Do `work` in a forked child; its exit status."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of later versions of Python, for forks beside threads
-        child = os.fork()
-    if child == 0:
-        try:
-            work()
-        except BaseException:
-            os._exit(99)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-def test_a_forked_child_is_free_of_its_parents_capture(log: Log, capfd: pytest.CaptureFixture[str]) -> None:
-    def work() -> None:
-        print("from the child", flush=True)
-        assert not isinstance(sys.stdout, Router)
-        assert patches._captures == []
-        subprocess.run(["echo", "from its child"], check=True)
-        thread = threading.Thread(target=lambda: print("from its thread", flush=True))
-        thread.start()
-        thread.join()
-
-    with quiet(log) as capture, capture.step("a"):
-        print("from the parent")
-        assert in_child(work) == 0
-    assert log.of("a") == ["from the parent"]
-    assert capfd.readouterr().out == "from the child\nfrom its child\nfrom its thread\n"
-
-
-def test_a_forked_child_may_unwind_its_parents_stack(log: Log) -> None:
-    def run() -> int:
-        with quiet(log) as capture, capture.step("a"):
-            child = os.fork()
-            if child == 0:
-                raise SystemExit
-            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-    try:
-        assert run() == 0
-    except SystemExit:
-        os._exit(0)
-
-
-def test_a_forked_child_may_capture_for_itself(log: Log, tmp_path: Any) -> None:
-    def work() -> None:
-        own = Log()
-        with Capture(own, own_process=True, tee=False) as capture, capture.step("in the child"):
-            print("captured")
-            os.write(1, b"raw\n")
-        (tmp_path / "seen").write_text("\n".join(own.of("in the child")))
-
-    with quiet(log) as capture, capture.step("a"):
-        assert in_child(work) == 0
-    assert (tmp_path / "seen").read_text() == "captured\nraw"
-    assert log.lines == []
 
 
 def test_a_print_takes_microseconds(log: Log) -> None:

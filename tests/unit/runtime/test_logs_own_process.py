@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +26,7 @@ with Capture(lines.extend, own_process=True, tee={tee}) as capture:
 {inside}
 print("after the capture")
 print("after, wrong", file=sys.stderr)
-os.write(1, b"raw after\\n") if {raw} else None
+os.write(1, b"raw after\\n")
 with open(sys.argv[1], "w") as file:
     json.dump([[line.step, line.stream, line.text] for line in lines], file)
 """
@@ -43,14 +44,16 @@ class Seen:
         return [text for own, _, text in self.lines if own == step]
 
 
+Captured = Callable[..., Seen]
+
+
 @pytest.fixture
-def captured(tmp_path: Path):  # type: ignore[no-untyped-def]
-    def run(inside: str, *, before: str = "", tee: bool = False, **options: object) -> Seen:
+def captured(tmp_path: Path) -> Captured:
+    def run(inside: str, *, before: str = "", tee: bool = False) -> Seen:
         script = _FRAME.format(
             before=textwrap.dedent(before),
             inside=textwrap.indent(textwrap.dedent(inside), "    "),
             tee=tee,
-            raw=not options,
         )
         found = subprocess.run(
             [sys.executable, "-W", "ignore", "-c", script, str(tmp_path / "lines")],
@@ -59,7 +62,6 @@ def captured(tmp_path: Path):  # type: ignore[no-untyped-def]
             text=True,
             timeout=60,
             check=False,
-            **options,  # type: ignore[call-overload]
         )
         assert found.returncode == 0, found.stderr
         return Seen([tuple(line) for line in json.loads((tmp_path / "lines").read_text())], found.stdout, found.stderr)
@@ -67,7 +69,7 @@ def captured(tmp_path: Path):  # type: ignore[no-untyped-def]
     return run
 
 
-def test_everything_that_reaches_the_descriptors(captured) -> None:  # type: ignore[no-untyped-def]
+def test_everything_that_reaches_the_descriptors(captured: Captured) -> None:
     seen = captured("""
         print("run")
         with capture.step("a"):
@@ -95,7 +97,7 @@ def test_everything_that_reaches_the_descriptors(captured) -> None:  # type: ign
     assert seen.err == "after, wrong\n"
 
 
-def test_c_code_that_does_not_flush(captured) -> None:  # type: ignore[no-untyped-def]
+def test_c_code_that_does_not_flush(captured: Captured) -> None:
     seen = captured("""
         with capture.step("a"):
             ctypes.CDLL(None).puts(b"from C")
@@ -103,7 +105,7 @@ def test_c_code_that_does_not_flush(captured) -> None:  # type: ignore[no-untype
     assert [text for _, _, text in seen.lines] == ["from C"]
 
 
-def test_what_belongs_to_nobody_belongs_to_the_run(captured) -> None:  # type: ignore[no-untyped-def]
+def test_what_belongs_to_nobody_belongs_to_the_run(captured: Captured) -> None:
     seen = captured("""
         meeting = threading.Barrier(2)
         def work(step):
@@ -120,7 +122,7 @@ def test_what_belongs_to_nobody_belongs_to_the_run(captured) -> None:  # type: i
     assert sorted(seen.of(None)) == ["a raw", "b raw"]
 
 
-def test_threads_that_nobody_started_and_forked_children(captured) -> None:  # type: ignore[no-untyped-def]
+def test_threads_that_nobody_started_and_forked_children(captured: Captured) -> None:
     seen = captured("""
         import _thread, multiprocessing
         done = threading.Event()
@@ -137,7 +139,7 @@ def test_threads_that_nobody_started_and_forked_children(captured) -> None:  # t
     assert seen.of("a") == ["low level", "forked", "replaced"]
 
 
-def test_with_tee_it_is_also_seen(captured) -> None:  # type: ignore[no-untyped-def]
+def test_with_tee_it_is_also_seen(captured: Captured) -> None:
     seen = captured(
         """
         with capture.step("a"):
@@ -152,7 +154,7 @@ def test_with_tee_it_is_also_seen(captured) -> None:  # type: ignore[no-untyped-
     assert seen.err == "é wrong\nafter, wrong\n"
 
 
-def test_log_records_are_printed_from_info_on(captured) -> None:  # type: ignore[no-untyped-def]
+def test_log_records_are_printed_from_info_on(captured: Captured) -> None:
     seen = captured("""
         logging.getLogger("lib").debug("no")
         with capture.step("a"):
@@ -162,7 +164,7 @@ def test_log_records_are_printed_from_info_on(captured) -> None:  # type: ignore
     assert seen.lines == [("a", "stderr", "INFO lib: yes"), ("a", "stderr", "WARNING lib: careful")]
 
 
-def test_user_code_may_still_arrange_its_logging(captured) -> None:  # type: ignore[no-untyped-def]
+def test_user_code_may_still_arrange_its_logging(captured: Captured) -> None:
     seen = captured("""
         with capture.step("a"):
             logging.basicConfig(level=logging.DEBUG, format="%(message)s!", stream=sys.stdout)
@@ -171,7 +173,7 @@ def test_user_code_may_still_arrange_its_logging(captured) -> None:  # type: ign
     assert seen.lines == [("a", "stdout", "mine!")]
 
 
-def test_what_user_code_arranged_before_stays(captured) -> None:  # type: ignore[no-untyped-def]
+def test_what_user_code_arranged_before_stays(captured: Captured) -> None:
     seen = captured(
         """
         with capture.step("a"):
@@ -183,7 +185,7 @@ def test_what_user_code_arranged_before_stays(captured) -> None:  # type: ignore
     assert seen.lines == [("a", "stderr", "loud")]
 
 
-def test_closed_descriptors_do_not_matter(captured) -> None:  # type: ignore[no-untyped-def]
+def test_closed_descriptors_do_not_matter(captured: Captured) -> None:
     seen = captured("""
         with capture.step("a"):
             print("before")
@@ -199,7 +201,7 @@ def test_closed_descriptors_do_not_matter(captured) -> None:  # type: ignore[no-
     assert seen.of("b") == ["all closed"]
 
 
-def test_a_process_without_descriptors(captured) -> None:  # type: ignore[no-untyped-def]
+def test_a_process_without_descriptors(captured: Captured) -> None:
     seen = captured(
         """
         with capture.step("a"):
@@ -207,12 +209,11 @@ def test_a_process_without_descriptors(captured) -> None:  # type: ignore[no-unt
             os.write(1, b"raw\\n")
         """,
         before="os.close(1); os.close(2)",
-        close_fds=True,
     )
     assert seen.of("a") == ["python", "raw"]
 
 
-def test_a_process_that_is_left_behind_does_not_hold_it_up(captured) -> None:  # type: ignore[no-untyped-def]
+def test_a_process_that_is_left_behind_does_not_hold_it_up(captured: Captured) -> None:
     begun = time.monotonic()
     seen = captured("""
         with capture.step("a"):
@@ -222,7 +223,7 @@ def test_a_process_that_is_left_behind_does_not_hold_it_up(captured) -> None:  #
     assert time.monotonic() - begun < 60
 
 
-def test_warnings_and_uncaught_errors_of_threads(captured) -> None:  # type: ignore[no-untyped-def]
+def test_warnings_and_uncaught_errors_of_threads(captured: Captured) -> None:
     seen = captured("""
         with capture.step("a"):
             warnings.simplefilter("always")
@@ -235,7 +236,7 @@ def test_warnings_and_uncaught_errors_of_threads(captured) -> None:  # type: ign
     assert "ZeroDivisionError: division by zero" in seen.of("a")
 
 
-def test_words_that_are_no_output_of_the_run(captured) -> None:  # type: ignore[no-untyped-def]
+def test_words_that_are_no_output_of_the_run(captured: Captured) -> None:
     seen = captured("""
         print("for the supervisor", file=capture.terminal("stderr"))
     """)
@@ -243,7 +244,7 @@ def test_words_that_are_no_output_of_the_run(captured) -> None:  # type: ignore[
     assert seen.err == "for the supervisor\nafter, wrong\n"
 
 
-def test_a_second_one_is_refused_and_changes_nothing(captured) -> None:  # type: ignore[no-untyped-def]
+def test_a_second_one_is_refused_and_changes_nothing(captured: Captured) -> None:
     seen = captured("""
         try:
             with Capture(lambda lines: None, own_process=True, tee=False):
@@ -258,7 +259,7 @@ def test_a_second_one_is_refused_and_changes_nothing(captured) -> None:  # type:
     assert sorted(seen.of(None)) == ["Another capture has this process for itself.", "raw", "still here"]
 
 
-def test_everything_is_restored(captured) -> None:  # type: ignore[no-untyped-def]
+def test_everything_is_restored(captured: Captured) -> None:
     seen = captured(
         """
         print("inside")
@@ -280,7 +281,7 @@ def test_everything_is_restored(captured) -> None:  # type: ignore[no-untyped-de
     assert seen.of(None) == ["inside"]
 
 
-def test_an_interrupted_run_keeps_its_lines(captured) -> None:  # type: ignore[no-untyped-def]
+def test_an_interrupted_run_keeps_its_lines(captured: Captured) -> None:
     seen = captured("""
         import signal
         class Stop(Exception): pass

@@ -28,6 +28,12 @@ def raised(function: Callable[..., object], *args: Any) -> BaseException:
     raise AssertionError("nothing was raised")
 
 
+def without_this_file(error: BaseException) -> BaseException:
+    """The error as it is seen inside of Penstock, below the frame of the test."""
+    assert error.__traceback__ is not None
+    return error.with_traceback(error.__traceback__.tb_next)
+
+
 def user_step(depth: int = 0) -> None:
     if depth:
         user_step(depth - 1)
@@ -121,12 +127,7 @@ def test_our_own_errors_need_no_frames() -> None:
 
 
 def test_a_fault_of_ours_shows_where_it_is() -> None:
-    class NoStep:
-        def __call__(self) -> None:
-            raise AssertionError
-
-    error = raised(None)  # type: ignore[arg-type]  # the call itself fails, inside of Penstock
-    error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ else None  # without this test's own frame
+    error = without_this_file(raised(None))  # type: ignore[arg-type]  # the call itself fails, inside of Penstock
     assert "_call_at" in text_of(error)
 
 
@@ -223,8 +224,7 @@ def test_stripping_takes_the_frames_that_led_to_user_code() -> None:
         try:
             _call_at(None, user_step, 1)
         except ValueError as error:
-            assert error.__traceback__ is not None
-            return error.with_traceback(error.__traceback__.tb_next)  # as if Penstock had caught it
+            return without_this_file(error)  # as if Penstock had caught it
         raise AssertionError
 
     error = caught()
@@ -241,16 +241,13 @@ def test_stripping_leaves_what_comes_between() -> None:
 def test_stripping_our_own_errors_leaves_nothing_of_us() -> None:
     with pytest.raises(InvalidInput) as info:
         _call_at(None, _call_at, None, raise_it, InvalidInput("x"))
-    error = info.value
-    error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ else None
-    names = [frame.name for frame in traceback.extract_tb(strip(error).__traceback__)]
+    names = [frame.name for frame in traceback.extract_tb(strip(without_this_file(info.value)).__traceback__)]
     assert names == ["raise_it"]
     assert strip(InvalidInput("never raised")).__traceback__ is None
 
 
 def test_stripping_a_fault_of_ours_keeps_it_findable() -> None:
-    error = raised(None)  # type: ignore[arg-type]
-    error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ else None
+    error = without_this_file(raised(None))  # type: ignore[arg-type]
     assert [frame.name for frame in traceback.extract_tb(strip(error).__traceback__)] == ["_call_at"]
 
 

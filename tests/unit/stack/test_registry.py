@@ -85,7 +85,11 @@ def test_unknown_and_missing_options_are_all_named() -> None:
     with pytest.raises(InvalidInput) as raised:
         registry.build("artifact_store", Component(flavor="file", options={"pathh": "/a", "mode": 1}))
     problems = {problem["pointer"]: problem for problem in raised.value.errors}
-    assert set(problems) == {"/artifact_store/options/pathh", "/artifact_store/options/mode", "/artifact_store/options/path"}
+    assert set(problems) == {
+        "/artifact_store/options/pathh",
+        "/artifact_store/options/mode",
+        "/artifact_store/options/path",
+    }
     assert problems["/artifact_store/options/pathh"]["did_you_mean"] == "path"
     assert problems["/artifact_store/options/mode"]["allowed"] == ["path"]
 

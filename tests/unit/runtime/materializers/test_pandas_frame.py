@@ -20,9 +20,9 @@ COLUMNS: dict[str, Any] = {
     "bool": pd.Series([True, False, True]),
     "datetime[ns]": pd.Series(pd.to_datetime(["2024-01-01", None, "1700-01-01"])).astype("M8[ns]"),
     "datetime[s]": pd.Series(np.array(["2024-01-01", "NaT", "9999-01-01"], dtype="M8[s]")),
-    "datetime, Berlin": pd.Series(pd.to_datetime(["2024-10-27 00:30", None, "2024-10-27 01:30"], utc=True)).dt.tz_convert(
-        "Europe/Berlin"
-    ),
+    "datetime, Berlin": pd.Series(
+        pd.to_datetime(["2024-10-27 00:30", None, "2024-10-27 01:30"], utc=True)
+    ).dt.tz_convert("Europe/Berlin"),
     "datetime, offset": pd.Series(pd.to_datetime(["2024-01-01T00:00+05:30"] * 3)),
     "datetime, UTC": pd.Series(pd.to_datetime(["2024-01-01"] * 3, utc=True)),
     "timedelta": pd.Series(pd.to_timedelta(["1s", None, "-3 days"])),
@@ -62,7 +62,9 @@ INDEXES: dict[str, Any] = {
     "categories": pd.CategoricalIndex(["a", "b", "a"], categories=["b", "a"], ordered=True),
     "nullable": pd.Index([1, None, 3], dtype="Int64"),
     "bool": pd.Index([True, False, True]),
-    "levels": pd.MultiIndex.from_arrays([["a", "a", "b"], pd.to_datetime(["2024-01-01", None, "2024-01-02"])], names=["x", None]),
+    "levels": pd.MultiIndex.from_arrays(
+        [["a", "a", "b"], pd.to_datetime(["2024-01-01", None, "2024-01-02"])], names=["x", None]
+    ),
     "levels with unused": pd.MultiIndex.from_product([["a", "b"], [1, 2]])[:3],
 }
 
@@ -167,7 +169,9 @@ class Sub(pd.DataFrame):
         lambda: pd.Series(pd.arrays.SparseArray([0, 0, 1])),
         lambda: pd.Series([{object}], dtype=object),
         lambda: pd.Series([pd.Timestamp("2024-01-01"), 1], dtype=object),
-        lambda: pd.Series([1], index=pd.DatetimeIndex(["2024-01-02"], freq=pd.offsets.CustomBusinessDay(holidays=["2024-01-01"]))),
+        lambda: pd.Series(
+            [1], index=pd.DatetimeIndex(["2024-01-02"], freq=pd.offsets.CustomBusinessDay(holidays=["2024-01-01"]))
+        ),
         lambda: pd.Series([1, None], dtype="int64[pyarrow]"),
     ],
     ids=["subclass", "sparse", "objects", "timestamps among objects", "holidays", "Arrow"],

@@ -26,9 +26,6 @@ import pydantic
 import pytest
 from hypothesis import strategies
 
-from penstock.errors import ArtifactError
-from penstock.ids import digest_of
-from penstock.model.artifact import Artifact, File
 from penstock.runtime.materializers import inline
 from penstock.runtime.materializers.base import Unfit
 from penstock.runtime.materializers.structured import as_json, decoded, encoded, is_json
@@ -48,7 +45,9 @@ json_values = strategies.recursive(
     | strategies.integers()
     | strategies.floats(allow_nan=False)
     | strategies.text(strategies.characters()),  # lone surrogates too
-    lambda inner: strategies.lists(inner) | strategies.dictionaries(strategies.text() | strategies.just("$type"), inner),
+    lambda inner: (
+        strategies.lists(inner) | strategies.dictionaries(strategies.text() | strategies.just("$type"), inner)
+    ),
     max_leaves=20,
 )
 
@@ -101,7 +100,10 @@ def test_the_standard_types_come_back_exactly(value: Any) -> None:
 
 @hypothesis.given(strategies.sets(hashables))
 def test_equal_sets_have_equal_bytes(value: set[Any]) -> None:
-    assert encoded(value, refuse) == encoded(set(reversed(list(value))), refuse)
+    other: set[Any] = set()
+    for item in sorted(value, key=repr, reverse=True):
+        other.add(item)
+    assert encoded(value, refuse) == encoded(other, refuse)
 
 
 @hypothesis.given(json_values.filter(is_json))
@@ -227,7 +229,9 @@ def test_a_string_that_is_no_unicode_is_kept_too(there_and_back: ThereAndBack) -
     assert there_and_back("\ud800", "structured") == "\ud800"
 
 
-@pytest.mark.parametrize("value", [math.nan, -math.inf, [1.0, math.nan], {"a": math.inf}, complex(math.nan, 1)], ids=repr)
+@pytest.mark.parametrize(
+    "value", [math.nan, -math.inf, [1.0, math.nan], {"a": math.inf}, complex(math.nan, 1)], ids=repr
+)
 def test_what_json_has_no_numbers_for_comes_back(there_and_back: ThereAndBack, value: Any) -> None:
     assert repr(there_and_back(value, "structured")) == repr(value)
 
@@ -262,7 +266,11 @@ def test_what_a_class_works_out_again_is_not_kept(there_and_back: ThereAndBack) 
 
 
 def test_arrays_and_frames_inside_are_files_of_their_own(shelf: Any) -> None:
-    value = {"weights": [np.arange(3), np.eye(2, dtype="float32")], "box": Box(pd.DataFrame({"a": [1]})), "n": np.float64(0.5)}
+    value = {
+        "weights": [np.arange(3), np.eye(2, dtype="float32")],
+        "box": Box(pd.DataFrame({"a": [1]})),
+        "n": np.float64(0.5),
+    }
     artifact = shelf.save(value)
     assert (artifact.materializer, artifact.code_bearing) == ("structured", False)
     assert sorted(file.name for file in artifact.files) == [
@@ -284,7 +292,15 @@ def test_arrays_and_frames_inside_are_files_of_their_own(shelf: Any) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [np.float64(0.1), np.float32(0.1), np.float16(2), np.int8(-3), np.uint64(2**64 - 1), np.bool_(True), np.float64("-inf")],
+    [
+        np.float64(0.1),
+        np.float32(0.1),
+        np.float16(2),
+        np.int8(-3),
+        np.uint64(2**64 - 1),
+        np.bool_(True),
+        np.float64("-inf"),
+    ],
     ids=repr,
 )
 def test_numbers_of_numpy_come_back(there_and_back: ThereAndBack, value: Any) -> None:
@@ -372,110 +388,18 @@ def test_what_would_be_kept_with_a_loss_is_pickled_and_says_so(shelf: Any, make:
     assert (artifact.materializer, artifact.code_bearing) == ("pickle", True)
 
 
-# Loading
-
-
-def artifact_of(shelf: Any, text: str) -> Artifact:
-    """A crafted artifact: what somebody with access to the store could write."""
-    data = text.encode()
-    shelf.store.put(data)
-    template = shelf.save({"a": 1})
-    file = File(name="value.json", digest=digest_of(data), size=len(data))
-    return dataclasses.replace(template, files=(file,), digest=file.digest, size=file.size)
-
-
-def test_classes_are_never_imported(shelf: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "canary_module.py").write_text(f"open({str(tmp_path / 'sang')!r}, 'w')\nclass Bird: pass\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    artifact = artifact_of(shelf, '{"$type":"dataclass","class":"canary_module:Bird","value":{}}')
-    with pytest.raises(ArtifactError, match="Import it from 'canary_module'"):
-        shelf.load(artifact)
-    assert not (tmp_path / "sang").exists()
-    assert "canary_module" not in sys.modules
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        '{"$type":"dataclass","class":"subprocess:Popen","value":{"args":["true"]}}',
-        '{"$type":"model","class":"threading:Thread","value":{}}',
-        '{"$type":"enum","class":"builtins:object","value":{"name":"x"}}',
-        '{"$type":"namedtuple","class":"os:system","value":{}}',
-        '{"$type":"os.system","value":"true"}',
-        '{"$type":"subprocess.Popen","value":["true"]}',
-        '{"$type":"eval","value":"1"}',
-        '{"$type":"part","materializer":"pickle","at":""}',
-        '{"$type":"part","materializer":"numpy","at":"nowhere/"}',
-        '{"$type":"tuple"}',
-        '{"$type":["tuple"],"value":[]}',
-        '{"$type":"datetime.date","value":"yesterday"}',
-        '{"$type":"int","value":"0xzz"}',
-        "[1,",
-        "\xff",
-    ],
-)
-def test_hostile_and_broken_texts_are_errors(shelf: Any, text: str) -> None:
-    with pytest.raises(ArtifactError, match="cannot be loaded"):
-        shelf.load(artifact_of(shelf, text))
-
-
-def test_a_type_hint_takes_the_place_of_a_class_that_is_not_here(shelf: Any) -> None:
-    artifact = artifact_of(
-        shelf, '{"$type":"dataclass","class":"gone:Config","value":{"rate":0.5,"layers":{"$type":"tuple","value":[1]}}}'
-    )
-    assert shelf.load(artifact, type_hint=Config).layers == (1,)
-    assert shelf.load(artifact, type_hint=dict[str, Any]) == {"rate": 0.5, "layers": (1,)}
-    with pytest.raises(ArtifactError, match="does not fit"):
-        shelf.load(artifact, type_hint=Base)
-
-
-def test_plain_data_becomes_the_record_that_is_wanted(shelf: Any) -> None:
-    artifact = shelf.save({"rate": 0.5, "layers": [1]})
-    assert shelf.load(artifact, type_hint=Config) == Config(0.5, (1,))
-    assert shelf.load(artifact, type_hint=dict) == {"rate": 0.5, "layers": [1]}
-    assert shelf.load(artifact, type_hint="unresolved") == {"rate": 0.5, "layers": [1]}
-    with pytest.raises(ArtifactError, match="does not fit"):
-        shelf.load(shelf.save({"rates": 1}), type_hint=Config)
-
-
-def test_a_class_with_other_fields_decides_for_itself(shelf: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    artifact = shelf.save(Slotted("a"))
-
-    @dataclasses.dataclass
-    class Newer:
-        name: str
-        size: int = 3
-
-    monkeypatch.setattr(sys.modules[__name__], "Slotted", Newer)
-    back = shelf.load(artifact)
-    assert back == Newer("a", 3)
-
-    @dataclasses.dataclass
-    class Other:
-        title: str
-
-    monkeypatch.setattr(sys.modules[__name__], "Slotted", Other)
-    with pytest.raises(ArtifactError, match="name"):
-        shelf.load(artifact)
-
-
-def test_an_enum_that_lost_its_member_says_so(shelf: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    artifact = shelf.save(Color.RED)
-
-    class Fewer(enum.Enum):
-        BLUE = 1
-
-    monkeypatch.setattr(sys.modules[__name__], "Color", Fewer)
-    with pytest.raises(ArtifactError, match="RED"):
-        shelf.load(artifact)
-
-
 # JSON for records
 
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [({"a": (1, np.float64(0.5))}, {"a": [1, 0.5]}), ([None], [None]), ("text", "text"), (np.int64(3), 3), (None, None)],
+    [
+        ({"a": (1, np.float64(0.5))}, {"a": [1, 0.5]}),
+        ([None], [None]),
+        ("text", "text"),
+        (np.int64(3), 3),
+        (None, None),
+    ],
 )
 def test_what_is_json_stands_in_a_record(shelf: Any, value: Any, shown: Any) -> None:
     found = inline(shelf.save(value), shelf.store)
@@ -484,7 +408,9 @@ def test_what_is_json_stands_in_a_record(shelf: Any, value: Any, shown: Any) -> 
     json.dumps(found.value)
 
 
-@pytest.mark.parametrize("value", [{1, 2}, math.nan, [np.float64("nan")], b"bytes", np.arange(3), "x" * 100_000, Point(1)])
+@pytest.mark.parametrize(
+    "value", [{1, 2}, math.nan, [np.float64("nan")], b"bytes", np.arange(3), "x" * 100_000, Point(1)]
+)
 def test_what_is_not_json_does_not(shelf: Any, value: Any) -> None:
     assert inline(shelf.save(value), shelf.store) is None
 

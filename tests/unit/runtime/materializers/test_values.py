@@ -51,7 +51,11 @@ def test_every_load_gives_a_new_value(shelf: Any) -> None:
 def test_no_pickle_is_loaded_without_leave_whatever_the_record_says(shelf: Any) -> None:
     artifact = shelf.save(Canary())
     assert artifact.code_bearing
-    for lie in (artifact, dataclasses.replace(artifact, code_bearing=False), dataclasses.replace(artifact, materializer="sklearn")):
+    for lie in (
+        artifact,
+        dataclasses.replace(artifact, code_bearing=False),
+        dataclasses.replace(artifact, materializer="sklearn"),
+    ):
         with pytest.raises(ArtifactError, match="PENSTOCK_ALLOW_PICKLE"):
             load(lie, shelf.store, allow_code=False)
 
