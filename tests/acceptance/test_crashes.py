@@ -49,6 +49,8 @@ def test_a_run_whose_process_dies_fails_with_the_reason(site: Site, deed: str, w
     ended = site.ended(site.trigger("lab", {"deed": deed})["id"], patience=6)
     assert ended["state"] == "failed"
     assert words in ended["error"]["message"]
+    if deed == "segfault":
+        assert "lab.py" in ended["error"]["traceback"]
     steps = {one["step"]: one["state"] for one in site.get(f"/runs/{ended['id']}/steps")["items"]}
     assert steps == {"act": "failed", "report": "skipped"}
     assert site.ended(site.trigger("lab", {"number": 2})["id"])["state"] == "completed"  # the next one is fine
@@ -138,6 +140,7 @@ def test_the_traceback_shows_the_users_code_and_none_of_ours(site: Site) -> None
     assert "lab.py" in error["traceback"]
     assert "in wrong" in error["traceback"]
     assert "penstock/" not in error["traceback"]
+    assert "ValueError: 13 is a bad number" in site.lines(ended["id"], step="act")
     shown = site.penstock("run", "show", ended["name"]).stdout
     assert "13 is a bad number" in shown
 

@@ -90,17 +90,17 @@ def give_up_claim(ws: WriteSession, installation: Installation, run: Run, why: s
     return progress.run
 
 
-def lose(ws: WriteSession, installation: Installation, run: Run, why: str, *, kind: str = "WorkerLost") -> Run:
+def lose(ws: WriteSession, installation: Installation, run: Run, why: Failure) -> Run:
     """The process that carried out `run` is gone: end the run with the reason, or cancelled if that was asked for."""
     if run.state is RunState.STARTING:
-        return give_up_claim(ws, installation, run, why)
+        return give_up_claim(ws, installation, run, why.message)
     before = Progress(run, runs.steps(ws, run.id))
     if run.state is RunState.CANCELLING:
         after = end(before, RunState.CANCELLED, now(), reason=run.reason)
     else:
         step = next((one.step for one in before.steps.values() if one.state == "running"), None)
-        error = Failure(type=kind, message=why, step=step)
-        after = end(Progress(replace(run, error=error), before.steps), RunState.FAILED, now(), reason=why)
+        failed = replace(run, error=replace(why, step=step))
+        after = end(Progress(failed, before.steps), RunState.FAILED, now(), reason=why.message)
     _keep(ws, installation, before, after, [])
     return after.run
 
@@ -117,7 +117,8 @@ def _exited(ws: WriteSession, installation: Installation, exit: Exit) -> None:
     if run.state.terminal:
         return
     if exit.launched:
-        lose(ws, installation, run, f"The process of the run {exit.failure}.", kind="ProcessDied")
+        died = Failure(type="ProcessDied", message=f"The process of the run {exit.failure}.", traceback=exit.crash)
+        lose(ws, installation, run, died)
     else:
         give_up_claim(ws, installation, run, exit.failure)
 

@@ -10,6 +10,7 @@ from datetime import timedelta
 from penstock.control import journal
 from penstock.control.installation import Installation, now
 from penstock.errors import PenstockError
+from penstock.model.run import Failure
 from penstock.store import idempotency, runs
 
 log = logging.getLogger("penstock.reaper")
@@ -49,7 +50,7 @@ class Reaper:
             silent = (
                 f"Its worker ({run.lease_owner}) was not heard of for {self._installation.settings.lease:g} s or more."
             )
-            ended = journal.lose(session, self._installation, run, silent)
+            ended = journal.lose(session, self._installation, run, Failure(type="WorkerLost", message=silent))
             log.warning("run %s: %s It is %s now.", run.name, silent, ended.state)
 
     def _purge(self) -> int:

@@ -74,6 +74,9 @@ class Exit:
     launched: bool = True
     """False: no process was ever started, user code has certainly not run."""
 
+    crash: str | None = None
+    """Where the interpreter was, as it wrote itself when it crashed."""
+
     last_words: tuple[Event, ...] = ()
     """Events of its journal that it could not report itself any more."""
 

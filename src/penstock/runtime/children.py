@@ -135,6 +135,11 @@ class Parent:
         if asked is not None and not asked.done():
             asked.set_exception(NotStarted("was cancelled before it started"))
         if not self.busy:
+            self.kill()
+
+    def kill(self) -> None:
+        """End it now, and with it the runs that it has."""
+        if not self.leaving:
             processes.tell(self.pid, signal.SIGKILL)
 
     def dismiss(self) -> None:

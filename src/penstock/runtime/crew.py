@@ -43,7 +43,7 @@ class Crew:
     def add(self, id: str, carry_out: Callable[[], None]) -> None:
         """Take in a job. Somebody will carry it out, once."""
         self._ready.append(Job(id, carry_out, time.monotonic()))
-        if self._idle == 0 and self._helpers < self._limit:
+        if self._idle < len(self._ready) and self._helpers < self._limit:
             self._helpers += 1
             threading.Thread(target=self._help, name=f"{self._name}-{self._helpers}", daemon=True).start()
         self._changed.notify_all()

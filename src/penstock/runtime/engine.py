@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from penstock.author.composer import composer
@@ -75,6 +75,8 @@ class Engine:
             return Outcome(self._execute(pipeline))
         except BaseException as error:  # noqa: BLE001  # the run must end in the record, whatever user code raised
             step = self._failed_step if error is self._broken else None
+            if step is None:
+                self._bench.capture.note(failure(error).traceback or str(error))
             return Outcome(None, failure(error, step=step), error)
 
     def _execute(self, pipeline: Pipeline) -> dict[str, Any]:
@@ -152,7 +154,7 @@ class Engine:
                 return
             self._threads.add(thread)
         try:
-            call = Call(task.call.id, task.call.step, task.call.arguments, task.call.replaced, self._artifacts(task))
+            call = replace(task.call, artifacts=self._artifacts(task))
             task.kept = carry_out(call, self._bench)
             error: BaseException | None = None
         except BaseException as raised:  # noqa: BLE001  # the thread must live on, whatever user code raises
@@ -212,7 +214,7 @@ class Engine:
             if holds_handle(bound.get(name)):
                 mistake = fault(at, "This input is made by another step; it is no parameter.")
                 raise InvalidInput(f"'{name}' of step {invocation} cannot be given.", errors=[mistake])
-        return Call(invocation, step, {**bound, **given}, frozenset(given))
+        return Call(invocation, step, {**bound, **given})
 
     def _known(self, after: Any) -> str:
         name = after.step if isinstance(after, Handle) else str(after)

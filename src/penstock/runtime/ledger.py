@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -34,8 +35,9 @@ class Ledger:
         fresh.replace(file)
 
     def close(self, exit: Exit) -> None:
-        """The server has heard of this exit: nothing is left to remember."""
-        self._file(exit.run_id, exit.fence).unlink(missing_ok=True)
+        """The server has heard of this exit: nothing is left to remember. Hearing of it again would change nothing."""
+        with suppress(OSError):
+            self._file(exit.run_id, exit.fence).unlink()
 
     def recover(self) -> list[Exit]:
         """The exits that an earlier supervisor left unreported. To be called when its runs are dead."""

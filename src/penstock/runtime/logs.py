@@ -93,6 +93,13 @@ class Capture:
             _steps.discard(place)
             place.finish()
 
+    def note(self, text: str) -> None:
+        """Put words of Penstock into the log of the step (or run) that calls; nobody else is shown them."""
+        place = here.get()
+        if isinstance(place, _Place) and self.listening:
+            ours = -1  # no thread has this number: a line that the step has begun is not continued
+            self.pump.queue.put(Piece(time.time(), place, "stderr", ours, text if text.endswith("\n") else text + "\n"))
+
     def unclaimed(self) -> _Place:
         """Where output goes of which nobody knows who wrote it."""
         running = tuple(self._steps)

@@ -236,7 +236,7 @@ def _look() -> list[_Seen]:
     """All live processes."""
     seen = []
     for pid in psutil.pids():
-        with suppress(psutil.NoSuchProcess, ProcessLookupError):  # it has gone in the meantime
+        with suppress(psutil.Error, OSError):  # it has gone in the meantime, or is no business of ours
             process = psutil.Process(pid)
             with process.oneshot():
                 if process.status() == psutil.STATUS_ZOMBIE:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 
 import msgspec
 
@@ -19,7 +22,7 @@ from penstock.model.run import Batch, LogLine, Receipt
 from penstock.runtime.engine import Engine, Outcome
 from penstock.runtime.journal import Journal
 from penstock.runtime.logs import Capture
-from penstock.runtime.spool import Spool
+from penstock.runtime.spool import Spool, crash_path
 from penstock.runtime.tracebacks import failure
 from penstock.runtime.workplace import code_path
 from penstock.stack.contracts import ArtifactStore
@@ -34,15 +37,17 @@ UNHEARD = 69
 
 def main(ticket: Ticket) -> int:
     """Carry out the run of `ticket` in this process and report it. Returns the exit status: 0 completed, 1 failed."""
-    journal = Journal(sender(ticket), ticket.fence, spool=Spool(ticket.home, ticket.run_id, ticket.fence))
+    claim = (ticket.home, ticket.run_id, ticket.fence)
+    journal = Journal(sender(ticket), ticket.fence, spool=Spool(*claim))
+    terminal = os.dup(2)  # the output of the process itself, which the capture below takes away
     try:
-        journal.begin(worker_facts(), refused=_die)
+        journal.begin(worker_facts(), refused=lambda error: _die(error, terminal))
     except (Conflict, ServerUnreachable) as error:
         print(f"penstock: run {ticket.run_name} is not started here: {error.detail}", file=sys.stderr)
         return REFUSED
     if ticket.notes:
         journal.log([LogLine(at=datetime.now(UTC), stream="stderr", text=f"penstock: {note}") for note in ticket.notes])
-    with Capture(journal.log, own_process=True, tee=False) as capture:
+    with Capture(journal.log, own_process=True, tee=False) as capture, _crashes_noted(crash_path(*claim)):
         outcome = _carry_out(ticket, journal, capture)
     try:
         journal.end(outcome.outputs, outcome.error)
@@ -82,7 +87,25 @@ def _carry_out(ticket: Ticket, journal: Journal, capture: Capture) -> Outcome:
     return engine.carry_out(pipeline)
 
 
-def _die(error: PenstockError) -> None:
+@contextmanager
+def _crashes_noted(path: Path) -> Iterator[None]:
+    """Have the interpreter write where it is into this file if it crashes, for the supervisor to find."""
+    try:
+        file = path.open("w")
+    except OSError:  # no room: a crash will have less to say
+        yield
+        return
+    with file:
+        faulthandler.enable(file)
+        try:
+            yield
+        finally:
+            faulthandler.disable()
+    path.unlink(missing_ok=True)
+
+
+def _die(error: PenstockError, terminal: int) -> None:
     """The run belongs to somebody else now: stop at once, whatever user code is doing."""
-    print(f"penstock: {error.detail} This process stops.", file=sys.__stderr__, flush=True)
+    with suppress(OSError):
+        os.write(terminal, f"penstock: {error.detail} This process stops.\n".encode())
     os._exit(REFUSED)

@@ -14,6 +14,8 @@ from penstock.model.run import Event
 LIMIT = 1_000_000
 """Bytes of free text that last words may have; older lines give way."""
 
+_OUR_FRAMES = (f'File "{Path(__file__).parents[1]}', "Extension modules:")
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Event).decode
 
@@ -47,6 +49,26 @@ class Spool:
             os.close(self._file)
         self._file = -1
         self._path.unlink(missing_ok=True)
+
+
+def crash_path(home: str, run_id: str, fence: int) -> Path:
+    """Where the interpreter writes where it was, should the process of this claim crash."""
+    path = _path(home, run_id, fence)
+    return path.with_name(f"{path.name}.crash")
+
+
+def crash(home: str, run_id: str, fence: int) -> str | None:
+    """Where the interpreter was, in user code, when the process of this claim crashed; None if it wrote nothing.
+
+    Removes the file.
+    """
+    path = crash_path(home, run_id, fence)
+    try:
+        text = path.read_text(errors="replace")[:LIMIT]
+    except OSError:
+        return None
+    path.unlink(missing_ok=True)
+    return "\n".join(line for line in text.splitlines() if not line.lstrip().startswith(_OUR_FRAMES)) or None
 
 
 def last_words(home: str, run_id: str, fence: int) -> tuple[Event, ...]:

@@ -54,9 +54,6 @@ class Call:
     id: str
     step: Step
     arguments: Mapping[str, Any]
-    replaced: frozenset[str] = frozenset()
-    """Arguments whose value was given for this step when the run was triggered."""
-
     artifacts: Mapping[str, str] = field(default_factory=dict)
     """Argument -> id of the artifact that it is."""
 
@@ -65,13 +62,15 @@ def carry_out(call: Call, bench: Workbench) -> dict[str, Kept]:
     """Run one step and return its outputs by name. Whatever the user's code raises is reported and raised again."""
     given = {name: value for name, value in call.arguments.items() if not holds_handle(value)}
     bench.journal.write("step_started", step=call.id, parameters=_shown(given), inputs=dict(call.artifacts))
-    try:
-        with _inside(bench.run_id, call.id), bench.capture.step(call.id):
+    with _inside(bench.run_id, call.id), bench.capture.step(call.id):
+        try:
             result = call.step.function(**_resolved(call, given, bench))
             kept = _keep(call, result, bench)
-    except BaseException as error:
-        bench.journal.write("step_failed", step=call.id, error=failure(error, step=call.id))
-        raise
+        except BaseException as error:
+            told = failure(error, step=call.id)
+            bench.capture.note(told.traceback or told.message)
+            bench.journal.write("step_failed", step=call.id, error=told)
+            raise
     bench.journal.write("step_completed", step=call.id, outputs={name: one.artifact.id for name, one in kept.items()})
     return kept
 

@@ -33,7 +33,7 @@ from penstock.runtime import processes, workplace
 from penstock.runtime.children import FAREWELL, Children, Lost, NotStarted, Parent, Parents, RunProcess
 from penstock.runtime.ledger import Ledger
 from penstock.runtime.orders import Answer, FromLauncher, Launch, Leave, Stop
-from penstock.runtime.spool import last_words
+from penstock.runtime.spool import crash, last_words
 from penstock.settings import Settings
 from penstock.stack.flavors.local import PATIENCE, claim_directory
 from penstock.version import VERSION
@@ -194,7 +194,10 @@ class Supervisor:
             log.exception("run %s", ticket.run_name)
             exit |= {"failure": "was lost by an error of the supervisor"}
         charge.begun.set()
-        await self._clear_up(charge)
+        try:
+            await self._clear_up(charge)
+        except Exception:  # what is left must not keep the run from ending
+            log.exception("what run %s left", ticket.run_name)
         if charge.undead:
             exit["failure"] += f"; these processes cannot be killed: {charge.undead}"
         self._ended(charge, Exit(run_id=ticket.run_id, fence=ticket.fence, **exit))
@@ -285,9 +288,9 @@ class Supervisor:
 
     def _with_last_words(self, exit: Exit) -> Exit:
         """The exit with what the process could not report itself any more."""
-        if exit.last_words:
-            return exit
-        return dataclasses.replace(exit, last_words=last_words(self._home, exit.run_id, exit.fence))
+        claim = (self._home, exit.run_id, exit.fence)
+        words, traceback = last_words(*claim), crash(*claim)
+        return dataclasses.replace(exit, last_words=words or exit.last_words, crash=traceback or exit.crash)
 
     async def _stop(self, charge: Charge, why: str) -> None:
         """End a run: SIGTERM to its group, SIGKILL to all of it after the grace. A second order changes nothing."""
@@ -318,7 +321,7 @@ class Supervisor:
     async def _kill(self, charge: Charge) -> None:
         """SIGKILL to all of a run, without more ado."""
         await charge.begun.wait()
-        if charge.process is not None:
+        if charge.process is not None and not charge.process.exited.done():
             processes.tell(charge.process.pid, signal.SIGKILL)
             await asyncio.to_thread(processes.end_run, charge.ticket.run_id, charge.process.pid)
             await asyncio.wait({charge.process.exited}, timeout=FAREWELL)
@@ -406,7 +409,7 @@ class Supervisor:
         for charge in self._charges.values():
             charge.stopping = "its supervisor was told to leave"
             if charge.parent is not None and not charge.begun.is_set():
-                processes.tell(charge.parent.pid, signal.SIGKILL)  # it may hang while importing
+                charge.parent.kill()  # it may hang while importing
             self._spawn_task(self._kill(charge))
         self._news.set()
 

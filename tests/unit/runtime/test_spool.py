@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from penstock.model.run import Event, LogLine
-from penstock.runtime.spool import LIMIT, Spool, last_words
+from penstock.runtime import spool as our_room
+from penstock.runtime.spool import LIMIT, Spool, crash, crash_path, last_words
 
 
 def event(seq: int, text: str = "") -> Event:
@@ -46,3 +47,13 @@ def test_a_spool_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
     spool.write(event(1))
     spool.forget()
     assert last_words(str(tmp_path), "r", 1) == ()
+
+
+def test_a_crash_shows_the_users_frames_only(tmp_path: Path) -> None:
+    path = crash_path(str(tmp_path), "r", 1)
+    path.parent.mkdir()
+    path.write_text(
+        f'Fatal Python error\n  File "/home/me/flow.py", line 3 in act\n  File "{our_room.__file__}", line 1 in x\n'
+    )
+    assert crash(str(tmp_path), "r", 1) == 'Fatal Python error\n  File "/home/me/flow.py", line 3 in act'
+    assert crash(str(tmp_path), "r", 1) is None
