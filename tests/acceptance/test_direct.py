@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -186,3 +187,26 @@ def test_an_older_server_is_replaced_and_its_run_goes_on(site_of_home: Site, tmp
     assert ended["state"] == "completed"
     assert len(marker.read_text().splitlines()) == 1
     site.penstock("down")
+
+
+def test_a_full_disk_is_told(tmp_path: Path) -> None:
+    """On a real file system that is full: the home is named, and what to do."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)], check=False, capture_output=True
+    )
+    if mounted.returncode != 0:
+        pytest.skip("mounting a small file system takes root")
+    try:
+        with contextlib.suppress(OSError), (place / "fill").open("wb") as file:
+            while True:
+                file.write(b"x" * 1024)
+                file.flush()
+        done = run_script(place / "home", tmp_path, SCRIPT + "\none(x=1)\n")
+        assert done.returncode != 0
+        assert "full" in done.stderr.splitlines()[-1]
+        assert str(place / "home") in done.stderr
+        assert not Site(place / "home").processes()
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
