@@ -312,7 +312,7 @@ class TestDynamic:
         def flow(n: int = 3) -> Any:
             try:
                 size = int(n)
-            except BaseException:  # noqa: BLE001 - what users write
+            except BaseException:
                 size = 99
             return use(size)
 
