@@ -103,6 +103,7 @@ def end_run(run_id: str, root: int, *, grace: float = 0) -> list[int]:
     `root` is the pid that the run process has or had. Blocks until all are gone. Returns the pids of those that SIGKILL
     did not end in `PATIENCE` seconds.
     """
+    assert is_id(run_id), "any other mark is carried by processes of other homes, too"
 
     def own(one: _Seen) -> bool:
         # A mark that is still the warm parent's means that the process was forked just now.

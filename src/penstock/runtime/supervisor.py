@@ -89,6 +89,9 @@ class Supervisor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._news = asyncio.Event()
         self._dismissed = False
+        self._unheard = False
+        """The last report was not taken."""
+
         self._leaving = False
         self._heard = 0.0
         self._socket = socket_path(home, "supervisor.sock")
@@ -369,7 +372,9 @@ class Supervisor:
             orders = await asyncio.get_running_loop().run_in_executor(self._line, self._send, report)
         except (PenstockError, msgspec.MsgspecError) as error:
             log.debug("the server did not take the report: %s", error)
+            self._unheard = True
             return
+        self._unheard = False
         self._heard = asyncio.get_running_loop().time()
         for claim, exit in exits.items():
             del self._exits[claim]
@@ -397,7 +402,8 @@ class Supervisor:
     def _may_leave(self, inode: int) -> bool:
         if self._charges:
             return False
-        if self._leaving or (self._dismissed and not self._exits):
+        # Exits that a leaving server hears no more are on disk, and the next supervisor tells them.
+        if self._leaving or (self._dismissed and (not self._exits or self._unheard)):
             return True
         silent = asyncio.get_running_loop().time() - self._heard > SILENCE * self._settings.lease
         # Somebody removed the home, or serves in our place: nobody can reach us any more.

@@ -88,7 +88,7 @@ class Warm:
     def _wait(self) -> None:
         """Wait until there may be something to do."""
         with self._hearing_of_exits():
-            select.select([self._channel, self._woken], [], [])
+            select.select([self._channel.fileno(), self._woken], [], [])
         with suppress(BlockingIOError):
             os.read(self._woken, 1 << 12)
 
