@@ -33,23 +33,21 @@ time.sleep(600)
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Start a program as the process of a run; what it leaves is killed in the end."""
-    started: list[tuple[str, int]] = []
+    """Start a program as the process of a run; it is killed in the end."""
+    started: list[int] = []
 
     def begin(code: str, *arguments: str, run_id: str, **environment: str) -> int:
         null = os.open(os.devnull, os.O_RDONLY)
         variables = {**os.environ, RUN_VARIABLE: run_id, **environment}
         pid = processes.start([sys.executable, "-c", code, *arguments], stdin=null, environment=variables)
         os.close(null)
-        started.append((run_id, pid))
+        started.append(pid)
         return pid
 
     yield begin
-    for run_id, pid in started:
-        with suppress(ChildProcessError):
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-        processes.end_run(run_id, pid)
+    for pid in started:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
 
 def lines(path: Path, count: int) -> list[int]:

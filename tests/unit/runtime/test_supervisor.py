@@ -244,7 +244,7 @@ def test_the_server_stops_runs_in_its_answers(house: Household) -> None:
 
 
 def test_heartbeats_name_every_run_that_is_held(house: Household) -> None:
-    tickets = [house.launch("work:stay", parameters=noting(house), fence=fence) for fence in (1, 2)]
+    tickets = [house.launch("work:stay", parameters=noting(house), fence=fence, lease=0.5) for fence in (1, 2)]
     house.noted(2)
     reports = len(house.server.reports)
     eventually(lambda: len(house.server.reports) > reports + 2)
