@@ -18,7 +18,7 @@ import msgspec
 
 from penstock.client.transport import Transport
 from penstock.errors import Conflict, HomeUnusable, ServerUnreachable
-from penstock.model.launch import socket_path
+from penstock.model.launch import NO_RUN, RUN_VARIABLE, socket_path
 from penstock.settings import Settings
 from penstock.version import VERSION
 
@@ -184,7 +184,8 @@ def _start(settings: Settings) -> None:
             stderr=output,
             pass_fds=(say,),
             start_new_session=True,
-            env={**os.environ, "PENSTOCK_HOME": str(settings.home)},
+            # A server that is started from inside a run is no part of that run, and does not end with it.
+            env={**os.environ, "PENSTOCK_HOME": str(settings.home), RUN_VARIABLE: NO_RUN},
         )
     finally:
         os.close(output)

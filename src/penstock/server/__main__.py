@@ -28,6 +28,7 @@ from penstock.model.run import CLAIMED, RunState
 from penstock.server.app import create_app, open_installation
 from penstock.server.routes.server import StopServer
 from penstock.settings import Settings
+from penstock.stack.flavors.local import claim_directory
 from penstock.store import runs
 from penstock.store.paging import Window
 from penstock.version import VERSION
@@ -101,7 +102,7 @@ def _only_server(settings: Settings) -> Iterator[None]:
 
 def _serve(settings: Settings, options: argparse.Namespace, ready: TextIO | None) -> None:
     path = socket_path(settings.home, "server.sock")
-    sockets = [_unix_socket(path)]
+    sockets = [_unix_socket(path, settings.home)]
     url = None
     if not options.background:
         tcp = _tcp_socket(options.host or settings.host, settings.port if options.port is None else options.port)
@@ -117,11 +118,9 @@ def _serve(settings: Settings, options: argparse.Namespace, ready: TextIO | None
             name.unlink(missing_ok=True)
 
 
-def _unix_socket(path: Path) -> socket.socket:
+def _unix_socket(path: Path, home: Path) -> socket.socket:
     """The owner's door: a socket that only this user can open, in a directory that only this user can enter."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if path.parent.stat().st_uid != os.getuid():
-        raise PenstockError(f"{path.parent} belongs to somebody else; set PENSTOCK_HOME to a shorter path of your own.")
+    claim_directory(path.parent, str(home))
     path.unlink(missing_ok=True)  # left by a server that was killed: we hold its lock, so nobody listens there
     door = socket.socket(socket.AF_UNIX)
     before = os.umask(0o177)
