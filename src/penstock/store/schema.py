@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, inspect, text
 
 from penstock.errors import PenstockError
+from penstock.store.tables import metadata
 
 HEAD = "0001"
 """Revision of the newest migration; a test holds it against the scripts."""
+
+VERSION_TABLE = "alembic_version"
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -19,6 +22,21 @@ def upgrade(connection: Connection, where: str) -> None:
 
     Raises `PenstockError`, having changed nothing, if the database is at a revision that this code does not know.
     """
+    if inspect(connection).get_table_names():
+        migrate(connection, where)
+    else:
+        create(connection)
+
+
+def create(connection: Connection) -> None:
+    """Fill an empty database straight from the tables: what the migrations make one after another (a test compares)."""
+    metadata.create_all(connection)
+    connection.execute(text(f"CREATE TABLE {VERSION_TABLE} (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
+    connection.execute(text(f"INSERT INTO {VERSION_TABLE} VALUES (:head)"), {"head": HEAD})
+
+
+def migrate(connection: Connection, where: str) -> None:
+    """Go from whatever revision the database has, or none, to `HEAD`, script by script. Raises like `upgrade`."""
     # Importing Alembic takes a quarter of a second, and most starts find the schema in place.
     from alembic import command
     from alembic.config import Config

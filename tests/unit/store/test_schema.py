@@ -40,30 +40,41 @@ def test_head_is_the_last_script() -> None:
     assert ScriptDirectory(str(schema.MIGRATIONS)).get_heads() == [schema.HEAD]
 
 
-def test_migrations_make_what_the_tables_say(db: Database, path: Path) -> None:
+@pytest.fixture
+def migrated(tmp_path: Path) -> Path:
+    """A database that came to its schema script by script."""
+    path = tmp_path / "migrated.db"
     engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        schema.migrate(connection, "here")
+    engine.dispose()
+    return path
+
+
+def test_migrations_make_what_the_tables_say(migrated: Path) -> None:
+    engine = create_engine(f"sqlite:///{migrated}")
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
         assert compare_metadata(context, metadata) == []
     engine.dispose()
 
 
-def test_migrations_and_tables_make_the_same_indexes(db: Database, path: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other.db"
-    engine = create_engine(f"sqlite:///{other}")
-    metadata.create_all(engine)
-    engine.dispose()
-
+def test_a_new_database_and_a_migrated_one_have_the_same_indexes_and_version(
+    db: Database, path: Path, migrated: Path
+) -> None:
     def indexes(database: Path) -> set[str]:
         with closing(sqlite3.connect(database)) as connection:
             rows = connection.execute("SELECT sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL")
             return {sql for (sql,) in rows}
 
-    assert indexes(path) == indexes(other)
+    assert indexes(path) == indexes(migrated)
+    for database in (path, migrated):
+        with closing(sqlite3.connect(database)) as connection:
+            assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(schema.HEAD,)]
 
 
-def test_a_start_that_finds_the_schema_in_place_does_not_load_alembic(path: Path) -> None:
-    for expected in ("True", "False"):
+def test_alembic_is_loaded_only_to_migrate(path: Path) -> None:
+    for expected in ("False", "False"):
         done = subprocess.run(
             [sys.executable, "-c", START, f"sqlite:///{path}"],
             env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
