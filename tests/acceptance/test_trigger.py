@@ -212,6 +212,12 @@ def test_unknown_filters_are_refused(site: Site) -> None:
         assert answer.json()["errors"][0]["pointer"] == "/query/pipelin"
 
 
+def test_two_filters_that_say_the_same_are_refused(site: Site) -> None:
+    answer = site.api.get("/runs", params={"pipeline": "lab", "pipeline_id": "x"})
+    assert answer.status_code == 422
+    assert site.get("/runs", pipeline="lab", size=1)["total"] == site.get("/runs", template="lab", size=1)["total"]
+
+
 def test_artifacts_can_be_listed_and_read(site: Site) -> None:
     run = site.ended(site.trigger("lab", {"number": 5})["id"])
     found = site.get("/artifacts", run_id=run["id"], step="act")["items"]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from penstock.author.composer import composer
@@ -45,6 +48,7 @@ class _Task:
     call: Call
     upstream: frozenset[str]
     waiting: set[str]
+    waiters: list[_Task] = field(default_factory=list)
     kept: dict[str, Kept] = field(default_factory=dict)
     ended: bool = False
     error: BaseException | None = None
@@ -63,6 +67,9 @@ class Engine:
         self._bench = Workbench(ticket.run_id, store, journal, capture, self._value)
         self._ids = InvocationIds()
         self._tasks: dict[str, _Task] = {}
+        self._open = 0
+        """How many of them have not ended."""
+
         self._changed = threading.Condition()
         self._crew = Crew(self._changed, ticket.parallel_steps, f"penstock-{ticket.run_name}")
         self._broken: BaseException | None = None
@@ -118,11 +125,14 @@ class Engine:
             call = self._call(invocation, step, bound)
             upstream = frozenset(_upstream(bound)) | {self._known(one) for one in after}
             task = _Task(call, upstream, {one for one in upstream if not self._tasks[one].ended})
+            for one in task.waiting:
+                self._tasks[one].waiters.append(task)
             self._tasks[invocation] = task
+            self._open += 1
             self._journal.write(
                 "step_declared", step=invocation, id=new_id(), name=step.name, upstream=tuple(sorted(upstream))
             )
-            self._start_if_ready(task)
+            self._settle([task])
         return step.handles(invocation, self)
 
     def load(self, handle: Handle) -> Any:
@@ -135,22 +145,26 @@ class Engine:
 
     # Ordering
 
-    def _start_if_ready(self, task: _Task) -> None:
-        if task.waiting or task.ended:
-            return
-        failed = sorted(one for one in task.upstream if self._tasks[one].error is not None)
-        if failed:
-            self._skip(task, f"Step {failed[0]} did not complete.")
-        elif self._broken is not None:
-            self._skip(task, "The run was ending.")
-        else:
-            self._crew.add(task.call.id, lambda: self._carry_out(task))
+    def _settle(self, tasks: Iterable[_Task]) -> None:
+        """Start those of these tasks that are ready, skip those that can never be, and so on with who waits for them."""
+        look = deque(tasks)
+        while look:
+            task = look.popleft()
+            if task.waiting or task.ended:
+                continue
+            failed = sorted(one for one in task.upstream if self._tasks[one].error is not None)
+            if failed:
+                look.extend(self._skip(task, f"Step {failed[0]} did not complete."))
+            elif self._broken is not None:
+                look.extend(self._skip(task, "The run was ending."))
+            else:
+                self._crew.add(task.call.id, partial(self._carry_out, task))
 
     def _carry_out(self, task: _Task) -> None:
         thread = threading.get_ident()
         with self._changed:
             if self._broken is not None:
-                self._skip(task, "The run was ending.")
+                self._settle(self._skip(task, "The run was ending."))
                 return
             self._threads.add(thread)
         try:
@@ -163,32 +177,34 @@ class Engine:
             self._threads.discard(thread)
             if error is not None and self._broken is None:
                 self._broken, self._failed_step = error, task.call.id
-            self._end(task, error)
+            self._settle(self._end(task, error))
 
-    def _skip(self, task: _Task, reason: str) -> None:
+    def _skip(self, task: _Task, reason: str) -> list[_Task]:
         self._journal.write("step_skipped", step=task.call.id, reason=reason)
-        self._end(task, StepFailed(f"Step {task.call.id} was skipped. {reason}"))
+        return self._end(task, StepFailed(f"Step {task.call.id} was skipped. {reason}"))
 
-    def _end(self, task: _Task, error: BaseException | None) -> None:
+    def _end(self, task: _Task, error: BaseException | None) -> list[_Task]:
+        """The task has ended; returns those that waited for it."""
         task.ended, task.error = True, error
-        for other in self._tasks.values():
-            if task.call.id in other.waiting:
-                other.waiting.discard(task.call.id)
-                self._start_if_ready(other)
+        self._open -= 1
+        for other in task.waiters:
+            other.waiting.discard(task.call.id)
         self._changed.notify_all()
+        return task.waiters
 
     def _break(self, error: BaseException) -> None:
+        """From now on no step starts; those that wait for running ones are skipped when these have ended."""
         with self._changed:
             self._broken = self._broken or error
-            for task in self._tasks.values():
-                if isinstance(error, RunCancelled) and not task.ended and task.waiting:
-                    task.waiting.clear()
-                    self._start_if_ready(task)
+            self._changed.notify_all()
 
     def _drain(self) -> None:
         """See to it that every submitted step ends."""
         try:
-            self._crew.work_until(lambda: all(task.ended for task in self._tasks.values()))
+            self._crew.work_until(lambda: self._open == 0)
+        except BaseException as error:  # noqa: BLE001  # Ctrl-C while waiting: what runs is waited for, nothing starts
+            self._break(error)
+            self._crew.work_until(lambda: self._open == 0)
         finally:
             with self._changed:
                 self._crew.close()

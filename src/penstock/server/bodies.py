@@ -44,6 +44,15 @@ class ListQuery(BaseModel):
         return {name: value for name, value in given.items() if value != []}
 
 
+    def reference(self, noun: str) -> str | None:
+        """The filter for `noun`, which may be called `noun` (id or name) or `noun_id`; both at once are refused."""
+        name, identity = getattr(self, noun), getattr(self, f"{noun}_id")
+        if name is not None and identity is not None:
+            mistake = fault(f"/query/{noun}", f"Give {noun} or {noun}_id, not both.")
+            raise InvalidInput("Two filters say the same thing.", errors=[mistake])
+        return name or identity
+
+
 class Page(BaseModel, Generic[T]):
     """One page of a list. `next` is the cursor of the following page, null at the end."""
 

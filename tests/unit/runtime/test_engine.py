@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -341,3 +342,38 @@ def test_big_results_are_named_by_their_artifact(bench: Bench) -> None:
     outputs = bench.run(made)[0].outputs
     assert outputs is not None
     assert set(outputs["output"]) == {"artifact", "type"}
+
+
+def test_a_long_chain_that_fails_at_its_beginning_ends(bench: Bench) -> None:
+    @pipeline
+    def made() -> int:
+        value = fail(0)
+        for _ in range(3000):
+            value = double(value)
+        return value
+
+    outcome, events = bench.run(made)
+    assert isinstance(outcome.raised, ValueError)
+    assert sum(event.type == "step_skipped" for event in events) == 3000
+
+
+def test_an_interrupt_while_waiting_ends_the_run_when_its_steps_have_ended(bench: Bench) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    @step
+    def wait(x: int) -> int:
+        begun.set()
+        go_on.wait(20)
+        return x
+
+    @pipeline
+    def made() -> int:
+        value = wait(1)
+        assert begun.wait(20)
+        threading.Timer(0.05, go_on.set).start()
+        signal.raise_signal(signal.SIGINT)
+        return double(value)
+
+    outcome, events = bench.run(made)
+    assert isinstance(outcome.raised, KeyboardInterrupt)
+    assert of(events, "wait")[-1] == "step_completed"

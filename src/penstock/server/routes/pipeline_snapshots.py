@@ -61,10 +61,9 @@ def create_snapshot(here: Here, _: Writer, wanted: CreateSnapshot) -> Response:
 @router.get("", response_model=Page[Snapshot])
 def list_snapshots(here: Here, _: Reader, query: Annotated[SnapshotQuery, Query()]) -> Response:
     """All snapshots, newest first."""
-    filters = query.filters()
-    filters["pipeline"] = filters.pop("pipeline_id", None) or filters.get("pipeline")
+    wanted = {"name": query.name, "pipeline": query.reference("pipeline")}
     with here.db.read() as session:
-        return listing(stored.page(session, query.window, **filters), query)
+        return listing(stored.page(session, query.window, **wanted), query)
 
 
 @router.get("/{reference}", response_model=Snapshot)

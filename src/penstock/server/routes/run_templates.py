@@ -55,10 +55,9 @@ def publish_template(here: Here, _: Writer, wanted: PublishTemplate) -> Response
 @router.get("", response_model=Page[Template])
 def list_templates(here: Here, _: Reader, query: Annotated[TemplateQuery, Query()]) -> Response:
     """All run templates, newest first."""
-    filters = query.filters()
-    filters["pipeline"] = filters.pop("pipeline_id", None) or filters.get("pipeline")
+    wanted = {"name": query.name, "pipeline": query.reference("pipeline"), "tag": query.tag}
     with here.db.read() as session:
-        return listing(stored.page(session, query.window, **filters), query)
+        return listing(stored.page(session, query.window, **wanted), query)
 
 
 @router.get("/{reference}", response_model=TemplateDetail)

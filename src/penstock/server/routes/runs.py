@@ -79,8 +79,8 @@ def list_runs(here: Here, _: Reader, query: Annotated[RunQuery, Query()]) -> Res
     """All runs, newest first."""
     wanted = stored.RunFilter(
         states=(query.state,) if query.state else (),
-        pipeline=query.pipeline_id or query.pipeline,
-        template=query.template_id or query.template,
+        pipeline=query.reference("pipeline"),
+        template=query.reference("template"),
         snapshot_id=query.snapshot_id,
         name=query.name,
         tag=query.tag,
