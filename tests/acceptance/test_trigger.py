@@ -215,7 +215,7 @@ def test_unknown_filters_are_refused(site: Site) -> None:
 def test_two_filters_that_say_the_same_are_refused(site: Site) -> None:
     answer = site.api.get("/runs", params={"pipeline": "lab", "pipeline_id": "x"})
     assert answer.status_code == 422
-    assert site.get("/runs", pipeline="lab", size=1)["total"] == site.get("/runs", template="lab", size=1)["total"]
+    assert site.get("/runs", pipeline="lab", size=1)["total"] > 0
 
 
 def test_artifacts_can_be_listed_and_read(site: Site) -> None:
