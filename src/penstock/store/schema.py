@@ -12,8 +12,6 @@ from penstock.store.tables import metadata
 HEAD = "0001"
 """Revision of the newest migration; a test holds it against the scripts."""
 
-VERSION_TABLE = "alembic_version"
-
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -31,8 +29,8 @@ def upgrade(connection: Connection, where: str) -> None:
 def create(connection: Connection) -> None:
     """Fill an empty database straight from the tables: what the migrations make one after another (a test compares)."""
     metadata.create_all(connection)
-    connection.execute(text(f"CREATE TABLE {VERSION_TABLE} (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
-    connection.execute(text(f"INSERT INTO {VERSION_TABLE} VALUES (:head)"), {"head": HEAD})
+    connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
+    connection.execute(text("INSERT INTO alembic_version VALUES (:head)"), {"head": HEAD})
 
 
 def migrate(connection: Connection, where: str) -> None:
