@@ -43,7 +43,6 @@ class ListQuery(BaseModel):
         given = self.model_dump(exclude=set(ListQuery.model_fields), exclude_none=True)
         return {name: value for name, value in given.items() if value != []}
 
-
     def reference(self, noun: str) -> str | None:
         """The filter for `noun`, which may be called `noun` (id or name) or `noun_id`; both at once are refused."""
         name, identity = getattr(self, noun), getattr(self, f"{noun}_id")
