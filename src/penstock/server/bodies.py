@@ -45,7 +45,8 @@ class ListQuery(BaseModel):
 
     def reference(self, noun: str) -> str | None:
         """The filter for `noun`, which may be called `noun` (id or name) or `noun_id`; both at once are refused."""
-        name, identity = getattr(self, noun), getattr(self, f"{noun}_id")
+        name: str | None = getattr(self, noun)
+        identity: str | None = getattr(self, f"{noun}_id")
         if name is not None and identity is not None:
             mistake = fault(f"/query/{noun}", f"Give {noun} or {noun}_id, not both.")
             raise InvalidInput("Two filters say the same thing.", errors=[mistake])
