@@ -1,0 +1,1 @@
+"""How fast Penstock is, against what the same thing costs at least: `make bench`."""
