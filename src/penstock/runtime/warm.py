@@ -32,8 +32,17 @@ from penstock.runtime import processes, workplace
 from penstock.runtime.orders import Declined, Exited, Fork, Forked, Forking, FromParent, ToParent
 from penstock.runtime.randomness import Randomness
 
-PRELOADED = ("penstock.runtime.run", "penstock.runtime.materializers", "pydantic", "pydantic.type_adapter")
-"""What every run needs, imported before the first order comes."""
+PRELOADED = (
+    "penstock.author.results",
+    "penstock.author.returns",
+    "penstock.model.graph",
+    "penstock.runtime.materializers",
+    "penstock.runtime.run",
+    "penstock.stack.flavors.file_store",
+    "pydantic",
+    "pydantic.type_adapter",
+)
+"""What every run needs, imported before the first order comes: what is missing here every fork imports for itself."""
 
 BROKEN = 70
 """Exit status of a run process that ended by an error of Penstock itself (EX_SOFTWARE, sysexits.h)."""

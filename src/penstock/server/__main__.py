@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TextIO
 
 import uvicorn
+import uvloop
 from fastapi.concurrency import run_in_threadpool
 
 from penstock.control import runs as control
@@ -112,7 +113,8 @@ def _serve(settings: Settings, options: argparse.Namespace, ready: TextIO | None
     installation = open_installation(settings, f"unix:{path}")
     process = Process(installation, url, idle=settings.idle if options.background else 0)
     try:
-        asyncio.run(process.serve(sockets, ready))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(process.serve(sockets, ready))
     finally:
         for name in (path, settings.home / "server.json"):
             name.unlink(missing_ok=True)
@@ -164,7 +166,7 @@ class Process:
 
         config = uvicorn.Config(
             counted,
-            loop="uvloop",
+            loop="none",  # it runs in ours
             http="httptools",
             ws="none",
             lifespan="on",
