@@ -13,11 +13,14 @@ if TYPE_CHECKING:
     from penstock.author.step import step
     from penstock.client.client import Client
     from penstock.model.run import Run
+    from penstock.values import HTML, Markdown
 
-__all__ = ["Client", "Run", "__version__", "pipeline", "step"]
+__all__ = ["HTML", "Client", "Markdown", "Run", "__version__", "pipeline", "step"]
 
 _HOMES = {
     "Client": "penstock.client.client",
+    "HTML": "penstock.values",
+    "Markdown": "penstock.values",
     "Run": "penstock.model.run",
     "pipeline": "penstock.author.pipeline",
     "step": "penstock.author.step",

@@ -7,7 +7,7 @@ import pytest
 
 import penstock
 
-PUBLIC = ["Client", "Run", "__version__", "pipeline", "step"]
+PUBLIC = ["HTML", "Client", "Markdown", "Run", "__version__", "pipeline", "step"]
 
 # What a process that only declares a pipeline must not pay for. Each of these was seen in such an import elsewhere.
 HEAVY = [
@@ -44,7 +44,7 @@ def loaded_by(code: str) -> set[str]:
 
 
 def test_the_public_names_are_these() -> None:
-    assert sorted(PUBLIC) == PUBLIC == penstock.__all__
+    assert penstock.__all__ == PUBLIC  # the linter keeps their order
 
 
 @pytest.mark.parametrize("name", PUBLIC)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import math
 from typing import Any
 
+from penstock.runtime.materializers import summary
 from penstock.runtime.materializers.base import Files, Materializer, Sink, Unfit
 from penstock.runtime.materializers.preview import plain
 
@@ -36,7 +38,8 @@ class NumpyArray(Materializer):
             raise Unfit
         write(sink, _SCALAR if scalar else _ARRAY, array)
         first = plain(array.flat[:10].tolist())
-        return {"shape": list(array.shape), "dtype": str(array.dtype), "bytes": array.nbytes, "preview": first}
+        facts = {"shape": list(array.shape), "dtype": str(array.dtype), "bytes": array.nbytes, "preview": first}
+        return facts | ({} if scalar else numbers(array))
 
     def load(self, files: Files, type_hint: Any) -> Any:
         """The array, in memory and writable."""
@@ -52,6 +55,40 @@ def is_exact(dtype: Any) -> bool:
     if dtype.hasobject or dtype.isbuiltin == 2 or dtype.metadata:
         return False
     return bool(descr_to_dtype(dtype_to_descr(dtype)) == dtype)
+
+
+def numbers(array: Any) -> dict[str, Any]:
+    """Extent, mean and histogram of an array of real numbers; nothing for others. Never raises."""
+    import numpy as np  # imported already: the array is of it
+
+    if array.dtype.kind not in "iuf" or not array.size:
+        return {}
+    with np.errstate(all="ignore"):
+        found: dict[str, Any] = summary.attempt(lambda: _numbers(array.ravel(order="K")), {})
+    return found
+
+
+def _numbers(values: Any) -> dict[str, Any]:
+    import numpy as np  # imported already: the array is of it
+
+    facts: dict[str, Any] = {}
+    values = values.astype(np.float64) if values.dtype.itemsize > 8 else values  # no JSON has a long double
+    mean = float(values.mean(dtype=np.float64))
+    if not math.isfinite(mean):  # one look for what is seldom there
+        finite = np.isfinite(values)
+        facts["not_finite"] = int(values.size - finite.sum())
+        values = values[finite]
+        if not values.size:
+            return facts
+        mean = float(values.mean(dtype=np.float64))
+    facts |= {"min": values.min().item(), "max": values.max().item(), "mean": mean}
+    low, every = float(facts["min"]), summary.stride(values.size)
+    per_unit = summary.scale(low, float(facts["max"]))
+    if per_unit is None:
+        return facts
+    bins = ((values[::every].astype(np.float64) - low) * per_unit).clip(0, summary.BINS - 1).astype(np.int8)
+    counts = np.bincount(bins, minlength=summary.BINS).tolist()
+    return facts | summary.histogram(dict(enumerate(counts)), every)
 
 
 def write(sink: Sink, name: str, array: Any) -> None:

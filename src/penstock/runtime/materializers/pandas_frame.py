@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from penstock.runtime.materializers import summary
 from penstock.runtime.materializers.base import Files, Materializer, Sink, Unfit
-from penstock.runtime.materializers.numpy_array import is_exact
-from penstock.runtime.materializers.preview import plain
+from penstock.runtime.materializers.numpy_array import is_exact, numbers
 from penstock.runtime.materializers.structured import decoded, encoded
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 _LAYOUT = "frame.json"
 _ARRAYS = "arrays.npz"
-_SHOWN_ROWS = 5
-_SHOWN_COLUMNS = 40
 
 Form = dict[str, Any]
 """How one column or index was written, as JSON. Its `kind` says how to read it; keys of arrays are strings."""
@@ -304,20 +302,33 @@ def _frequency(index: Any) -> str | None:
 
 
 def _facts(value: Any, columns: list[Any]) -> dict[str, Any]:
-    """What a person sees of it: size, columns, the first rows. Never raises."""
-    try:
-        head = value.iloc[:_SHOWN_ROWS]
-        shown = [column.iloc[:_SHOWN_ROWS].tolist() for column in columns[:_SHOWN_COLUMNS]]
-        names = [None] if value.ndim == 1 else list(value.columns[:_SHOWN_COLUMNS])
-        return {
-            "rows": len(value),
-            "column_count": len(columns),
-            "columns": [
-                {"name": str(value.name if name is None else name), "dtype": str(column.dtype)}
-                for name, column in zip(names, columns, strict=False)
-            ],
-            "head": plain([list(row) for row in zip(*shown, strict=True)]),
-            "index": plain(head.index.tolist()),
-        }
-    except Exception as error:  # noqa: BLE001  # cells may be anything; the frame itself is kept by now
-        return {"rows": len(value), "omitted": f"The preview failed: {type(error).__name__}."}
+    """What a person sees of it: size, columns with their statistics, the first rows. Never raises."""
+    names = [value.name] if value.ndim == 1 else list(value.columns)
+    described = [
+        summary.Column(
+            summary.attempt(lambda name=name: str(name), "?"),  # type: ignore[misc]
+            str(column.dtype),
+            lambda column=column: _statistics(column),  # type: ignore[misc]
+        )
+        for name, column in zip(names, columns, strict=True)
+    ]
+
+    def head() -> Any:
+        return zip(*(column.iloc[: summary.ROWS].tolist() for column in columns), strict=True)
+
+    index = summary.attempt(lambda: [summary.cell(one) for one in value.index[: summary.ROWS].tolist()], [])
+    return summary.table(len(value), described, head) | {"index": index}
+
+
+def _statistics(column: Any) -> dict[str, Any]:
+    import pandas as pd  # imported already: the value is of it
+
+    nulls = int(column.isna().sum())
+    facts = {"count": len(column) - nulls, "nulls": nulls}
+    kind = column.dtype
+    if pd.api.types.is_numeric_dtype(kind):
+        there = column.dropna() if nulls else column
+        return facts | numbers(there.to_numpy(dtype=getattr(kind, "numpy_dtype", kind)))
+    if facts["count"] and getattr(kind, "kind", "") in {"M", "m"}:
+        return facts | {"min": column.min(), "max": column.max()}
+    return facts

@@ -7,15 +7,23 @@ from functools import cache, lru_cache
 from typing import Any, TypeVar
 
 from penstock.errors import ArtifactError, AuthoringError
+from penstock.runtime.materializers.arrow_table import ArrowTable
 from penstock.runtime.materializers.base import Materializer
 from penstock.runtime.materializers.binary import Binary
+from penstock.runtime.materializers.markup import Markup
+from penstock.runtime.materializers.matplotlib_figure import MatplotlibFigure
 from penstock.runtime.materializers.numpy_array import NumpyArray
 from penstock.runtime.materializers.pandas_frame import PandasFrame
 from penstock.runtime.materializers.path import PathContent
 from penstock.runtime.materializers.pickled import Pickled
+from penstock.runtime.materializers.pil_image import PilImage
+from penstock.runtime.materializers.plotly_figure import PlotlyFigure
+from penstock.runtime.materializers.polars_frame import PolarsFrame
 from penstock.runtime.materializers.sklearn_estimator import SklearnEstimator
 from penstock.runtime.materializers.structured import Structured
 from penstock.runtime.materializers.text import Text
+from penstock.runtime.materializers.torch_state import TorchState
+from penstock.runtime.materializers.torch_tensor import TorchTensor
 
 GROUP = "penstock.materializers"
 """The entry point group of plug-ins. An entry is called like its materializer and names the class.
@@ -29,10 +37,18 @@ _BUILT_IN: tuple[Materializer, ...] = (
     Text(),
     Binary(),
     PathContent(),
+    TorchState(),  # before the one for all other mappings
     Structured(),
     NumpyArray(),
     PandasFrame(),
     SklearnEstimator(),
+    ArrowTable(),
+    PolarsFrame(),
+    PilImage(),
+    MatplotlibFigure(),
+    PlotlyFigure(),
+    Markup(),
+    TorchTensor(),
 )
 _registered: dict[str, Materializer] = {}
 

@@ -101,6 +101,12 @@ def test_a_pickle_in_the_place_of_an_array_is_refused(shelf: Any) -> None:
 
 def test_the_facts(shelf: Any) -> None:
     facts = shelf.save(np.array([[1.5, np.nan], [3, 4]])).metadata
-    assert facts == {"shape": [2, 2], "dtype": "float64", "bytes": 32, "preview": [1.5, "nan", 3.0, 4.0]}
+    assert facts == {"shape": [2, 2], "dtype": "float64", "bytes": 32, "preview": [1.5, "nan", 3.0, 4.0]} | {
+        "not_finite": 1,
+        "min": 1.5,
+        "max": 4.0,
+        "mean": 8.5 / 3,
+        "histogram": [1, 0, 0, 0, 0, 0, 1, 0, 0, 1],
+    }
     assert len(shelf.save(np.zeros(1000)).metadata["preview"]) == 10
     assert shelf.save(np.array([b"\0"])).metadata["dtype"] == "|S1"

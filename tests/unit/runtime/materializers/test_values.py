@@ -86,8 +86,8 @@ def test_a_record_that_does_not_fit_its_files_is_refused(shelf: Any) -> None:
 
 
 def test_an_unknown_materializer_says_what_to_install(shelf: Any) -> None:
-    with pytest.raises(ArtifactError, match="'polars', which is not known here"):
-        shelf.load(dataclasses.replace(shelf.save(1), materializer="polars"))
+    with pytest.raises(ArtifactError, match="'xarray', which is not known here"):
+        shelf.load(dataclasses.replace(shelf.save(1), materializer="xarray"))
 
 
 def test_a_lost_blob_is_not_found(shelf: Any, tmp_path: Path) -> None:
