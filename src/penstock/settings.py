@@ -74,7 +74,7 @@ class Settings:
         given: dict[str, Any] = {}
         for field in fields(cls):
             text = os.environ.get(f"PENSTOCK_{field.name.upper()}")
-            if text is not None:
+            if text:  # empty is as good as unset: an empty home would be the current directory
                 given[field.name] = _parse(field.name, text, getattr(cls, field.name))
         settings = cls(**given)
         return replace(settings, home=settings.home.expanduser().absolute())

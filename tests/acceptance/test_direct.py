@@ -10,6 +10,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.acceptance.site_under_test import Site, eventually
@@ -107,6 +108,19 @@ def test_the_first_use_starts_the_server_and_down_leaves_nothing(site_of_home: S
     site_of_home.penstock("down")
     eventually(lambda: not site_of_home.processes(), what="every process of this home is gone", patience=10)
     assert "3" in str(site_of_home.penstock("status", status=None).returncode)
+
+
+def test_down_stops_what_a_killed_server_has_left(site_of_home: Site, tmp_path: Path) -> None:
+    site = site_of_home
+    lab = f"{Path(__file__).parent / 'pipelines' / 'lab.py'}:lab"
+    site.penstock("pipeline", "run", lab, "--param", "deed=wait", "--param", f"path={tmp_path / 'm'}", "--no-wait")
+    eventually((tmp_path / "m").exists, what="the step has begun")
+    psutil.Process(json.loads((site.home / "server.json").read_text())["pid"]).kill()
+    refused = site.penstock("down", status=None)
+    assert refused.returncode != 0
+    assert "under way" in refused.stderr
+    site.penstock("down", "--cancel")
+    eventually(lambda: not site.processes(), what="every process of this home is gone", patience=15)
 
 
 def test_eight_threads_call_four_pipelines_at_once(site_of_home: Site, tmp_path: Path) -> None:

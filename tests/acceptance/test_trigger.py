@@ -113,6 +113,19 @@ def test_what_is_no_json_is_refused(site: Site) -> None:
     assert answer.json()["type"] == "urn:penstock:problem:malformed-request"
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"parameters": {"number": NaN}}',
+        b'{"parameters": {"number": 1, "number": 2}}',
+        b'{"parameters": {"\\ud800": 1}}',
+    ],
+)
+def test_what_readers_take_differently_is_refused(site: Site, body: bytes) -> None:
+    answer = site.api.post("/run_templates/lab/runs", content=body, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["type"]) == (400, "urn:penstock:problem:malformed-request")
+
+
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_body_that_is_too_large_is_refused(site: Site, chunked: bool) -> None:
     body = b'{"run_name": "' + b"x" * 9_000_000 + b'"}'

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,10 @@ def down(settings: Settings, *, wait: bool = False, cancel: bool = False) -> boo
     Returns when the process has gone.
     """
     if not _answers(settings):
-        return False
+        if not _answers(settings, "supervisor.sock"):
+            return False
+        # The server was killed and what it started lives on: only a server knows its runs, and can let it go.
+        attach(replace(settings, quiet=True)).close()
     request = {"reason": "penstock down", "wait": wait, "cancel": cancel}
     Transport(address(settings), timeout=None if wait else PATIENCE).request("POST", "/server/stop", json=request)
     with _locked(settings.home / "server.lock", PATIENCE):
@@ -89,11 +93,11 @@ def _running(settings: Settings) -> Transport | None:
     return Transport(address(settings))
 
 
-def _answers(settings: Settings) -> bool:
-    """Whether a process accepts connections on the socket; a socket file alone means nothing."""
+def _answers(settings: Settings, name: str = "server.sock") -> bool:
+    """Whether a process accepts connections on this socket; a socket file alone means nothing."""
     with socket.socket(socket.AF_UNIX) as probe:
         try:
-            probe.connect(str(socket_path(settings.home, "server.sock")))
+            probe.connect(str(socket_path(settings.home, name)))
         except OSError:
             return False
     return True

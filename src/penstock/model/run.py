@@ -294,7 +294,7 @@ def _fold_run(progress: Progress, event: Event) -> Progress:
         finished = replace(run, outputs=event.values)
         return end(Progress(finished, progress.steps), RunState.COMPLETED, event.at)
     failed = replace(run, error=event.error)
-    reason = event.reason or (event.error.message if event.error else None)
+    reason = event.reason or (event.error.message or event.error.type if event.error else None)
     return end(Progress(failed, progress.steps), RunState.FAILED, event.at, reason=reason)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from penstock.author.composer import composer
 from penstock.author.handle import Handle
@@ -64,7 +67,7 @@ def carry_out(call: Call, bench: Workbench) -> dict[str, Kept]:
     bench.journal.write("step_started", step=call.id, parameters=_shown(given), inputs=dict(call.artifacts))
     with _inside(bench.run_id, call.id), bench.capture.step(call.id):
         try:
-            result = call.step.function(**_resolved(call, given, bench))
+            result = _called(call.step.function, _resolved(call, given, bench))
             kept = _keep(call, result, bench)
         except BaseException as error:
             told = failure(error, step=call.id)
@@ -73,6 +76,34 @@ def carry_out(call: Call, bench: Workbench) -> dict[str, Kept]:
             raise
     bench.journal.write("step_completed", step=call.id, outputs={name: one.artifact.id for name, one in kept.items()})
     return kept
+
+
+def _called(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+    """What the user's function returns. A process that it forks ends here: it is no second run of what follows."""
+    process = os.getpid()
+    try:
+        result = function(**arguments)
+    except BaseException as error:
+        if os.getpid() != process:
+            _end_fork(error)
+        raise
+    if os.getpid() != process:
+        _end_fork(None)
+    return result
+
+
+def _end_fork(error: BaseException | None) -> NoReturn:
+    """End a forked process as the interpreter would, without our threads, which stayed with its parent."""
+    status = 0
+    if isinstance(error, SystemExit):
+        status = error.code if isinstance(error.code, int) else int(error.code is not None)
+    elif error is not None:
+        traceback.print_exception(error)
+        status = 1
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
+    os._exit(status)
 
 
 @contextmanager

@@ -37,6 +37,7 @@ from penstock.server.routes import (
 from penstock.settings import Settings
 from penstock.stack.contracts import ArtifactStore, Launcher
 from penstock.stack.registry import build
+from penstock.store import stacks as stored
 from penstock.store.session import Database
 from penstock.version import VERSION
 
@@ -115,6 +116,10 @@ def create_app(installation: Installation, *, url: str | None = None, leave: Lea
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        with installation.db.read() as session:
+            # Built now, so that it is let go of at the end even if this server launches nothing: a supervisor may be
+            # there from an earlier one.
+            components.launcher(stored.get(session, stacks.DEFAULT).components["orchestrator"])
         dispatcher.start()
         reaper.start()
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -377,3 +378,26 @@ def test_an_interrupt_while_waiting_ends_the_run_when_its_steps_have_ended(bench
     outcome, events = bench.run(made)
     assert isinstance(outcome.raised, KeyboardInterrupt)
     assert of(events, "wait")[-1] == "step_completed"
+
+
+@pytest.mark.parametrize("ends", ["returns", "leaves", "raises"])
+def test_a_process_that_a_step_forks_is_no_second_run(bench: Bench, ends: str) -> None:
+    @step
+    def fork() -> list[int]:
+        child = os.fork()
+        if child == 0:
+            if ends == "leaves":
+                sys.exit(3)
+            if ends == "raises":
+                raise ValueError("in the child only")
+            return [-1]
+        return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])]
+
+    @pipeline
+    def made() -> list[int]:
+        return fork()
+
+    expected = {"returns": 0, "leaves": 3, "raises": 1}[ends]
+    outcome, events = bench.run(made)
+    assert outcome.outputs == {"output": [expected]}
+    assert of(events, "fork") == ["step_declared", "step_started", "artifact", "step_completed"]

@@ -14,10 +14,11 @@ from penstock.errors import found as must_find
 from penstock.model.artifact import Artifact
 from penstock.server.access import Here, Reader
 from penstock.server.bodies import ListQuery, Page, answer, listing
+from penstock.server.strict_json import StrictRoute
 from penstock.store import artifacts as stored
 from penstock.store import stacks
 
-router = APIRouter(prefix="/artifacts", tags=["artifacts"])
+router = APIRouter(route_class=StrictRoute, prefix="/artifacts", tags=["artifacts"])
 
 _CHUNK = 1024 * 1024
 

@@ -10,9 +10,10 @@ from penstock.control.installation import Installation, now
 from penstock.errors import InvalidInput, NotFound, fault
 from penstock.ids import is_digest
 from penstock.server.access import Here, Reader, Writer
+from penstock.server.strict_json import StrictRoute
 from penstock.store import code
 
-router = APIRouter(prefix="/code", tags=["code"])
+router = APIRouter(route_class=StrictRoute, prefix="/code", tags=["code"])
 
 TAR_OVERHEAD = 16 * 1024 * 1024
 """Bytes for the headers and the padding of the largest number of files in an archive."""

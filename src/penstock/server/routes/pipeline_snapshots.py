@@ -13,10 +13,11 @@ from penstock.model.run import Run
 from penstock.model.snapshot import Content, Snapshot
 from penstock.server.access import Here, Reader, Runner, Writer
 from penstock.server.bodies import ListQuery, Page, Strict, answer, listing
+from penstock.server.strict_json import StrictRoute
 from penstock.server.triggers import Configuration, Trigger, trigger
 from penstock.store import snapshots as stored
 
-router = APIRouter(prefix="/pipeline_snapshots", tags=["snapshots"])
+router = APIRouter(route_class=StrictRoute, prefix="/pipeline_snapshots", tags=["snapshots"])
 
 
 class SnapshotQuery(ListQuery):

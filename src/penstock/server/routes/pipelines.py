@@ -9,9 +9,10 @@ from fastapi import APIRouter, Query, Response
 from penstock.model.pipeline import Pipeline
 from penstock.server.access import Here, Reader
 from penstock.server.bodies import ListQuery, Page, answer, listing
+from penstock.server.strict_json import StrictRoute
 from penstock.store import pipelines
 
-router = APIRouter(prefix="/pipelines", tags=["pipelines"])
+router = APIRouter(route_class=StrictRoute, prefix="/pipelines", tags=["pipelines"])
 
 
 class PipelineQuery(ListQuery):

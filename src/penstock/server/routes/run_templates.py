@@ -12,10 +12,11 @@ from penstock.model.run import Run
 from penstock.model.template import Template, TemplateDetail
 from penstock.server.access import Here, Reader, Runner, Writer
 from penstock.server.bodies import ListQuery, Page, Strict, answer, listing
+from penstock.server.strict_json import StrictRoute
 from penstock.server.triggers import Configuration, Trigger, trigger
 from penstock.store import templates as stored
 
-router = APIRouter(prefix="/run_templates", tags=["run templates"])
+router = APIRouter(route_class=StrictRoute, prefix="/run_templates", tags=["run templates"])
 
 
 class TemplateQuery(ListQuery):

@@ -20,6 +20,7 @@ from penstock.model.run import Batch, Receipt, Run, RunState, StepRun
 from penstock.server.access import Here, Reader, Runner, Worker
 from penstock.server.bodies import ListQuery, Page, answer, listing, record
 from penstock.server.routes.logs import LogQuery, log_page
+from penstock.server.strict_json import StrictRoute
 from penstock.server.triggers import (
     Configuration,
     ParentStep,
@@ -32,7 +33,7 @@ from penstock.server.triggers import (
 from penstock.store import events
 from penstock.store import runs as stored
 
-router = APIRouter(prefix="/runs", tags=["runs"])
+router = APIRouter(route_class=StrictRoute, prefix="/runs", tags=["runs"])
 
 _HEARTBEAT = 15.0
 """Seconds after which a silent event stream sends a comment, so that proxies and clients know it lives."""

@@ -19,11 +19,12 @@ from penstock.model.account import Principal
 from penstock.model.launch import Orders, Report
 from penstock.server.access import Here, Manager, Reader, Worker
 from penstock.server.bodies import Strict, answer, record
+from penstock.server.strict_json import StrictRoute
 from penstock.store import runs
 from penstock.version import VERSION
 
 health = APIRouter(tags=["server"])
-router = APIRouter(tags=["server"])
+router = APIRouter(route_class=StrictRoute, tags=["server"])
 
 
 class StopServer(Strict):

@@ -11,9 +11,10 @@ from penstock.control import accounts
 from penstock.model.account import Account, ApiKey, NewApiKey, Role
 from penstock.server.access import Here, Manager
 from penstock.server.bodies import ListQuery, Page, Strict, answer, listing
+from penstock.server.strict_json import StrictRoute
 from penstock.store import accounts as stored
 
-router = APIRouter(prefix="/service_accounts", tags=["service accounts"])
+router = APIRouter(route_class=StrictRoute, prefix="/service_accounts", tags=["service accounts"])
 
 
 class AccountQuery(ListQuery):

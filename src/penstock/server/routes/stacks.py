@@ -9,9 +9,10 @@ from fastapi import APIRouter, Query, Response
 from penstock.model.stack import Stack
 from penstock.server.access import Here, Reader
 from penstock.server.bodies import ListQuery, Page, answer, listing
+from penstock.server.strict_json import StrictRoute
 from penstock.store import stacks
 
-router = APIRouter(prefix="/stacks", tags=["stacks"])
+router = APIRouter(route_class=StrictRoute, prefix="/stacks", tags=["stacks"])
 
 
 class StackQuery(ListQuery):

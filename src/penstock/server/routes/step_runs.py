@@ -12,9 +12,10 @@ from penstock.model.run import StepRun, StepState
 from penstock.server.access import Here, Reader
 from penstock.server.bodies import ListQuery, Page, answer, listing
 from penstock.server.routes.logs import LogQuery, log_page
+from penstock.server.strict_json import StrictRoute
 from penstock.store import runs
 
-router = APIRouter(prefix="/step_runs", tags=["step runs"])
+router = APIRouter(route_class=StrictRoute, prefix="/step_runs", tags=["step runs"])
 
 
 class StepQuery(ListQuery):
