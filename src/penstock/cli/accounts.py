@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from penstock.cli.options import CursorOption, OutputOption, Reference, SizeOption, group
-from penstock.cli.output import Column, Output, say, show_json, show_list, show_record
+from penstock.cli.output import Column, Output, done, say, show_json, show_list, show_record
 from penstock.client.client import Client
 from penstock.model.account import Account, NewApiKey, Role
 
@@ -73,10 +73,10 @@ def show(account: Reference, output: OutputOption = Output.TABLE) -> None:
 
 
 @app.command()
-def delete(account: Reference) -> None:
+def delete(account: Reference, output: OutputOption = Output.TABLE) -> None:
     """Delete a service account and its keys."""
     Client().accounts.delete(account)
-    say(f"Service account {account} is deleted.")
+    done(f"Service account {account} is deleted.", {"deleted": account}, output)
 
 
 @keys_app.command("create")
@@ -103,10 +103,10 @@ def list_keys(
 
 
 @keys_app.command("revoke")
-def revoke_key(account: AccountName, key: KeyName) -> None:
+def revoke_key(account: AccountName, key: KeyName, output: OutputOption = Output.TABLE) -> None:
     """Make a key stop working for good."""
     Client().accounts.revoke_key(account, key)
-    say(f"Key {key} of {account} is revoked.")
+    done(f"Key {key} of {account} is revoked.", {"account": account, "revoked": key}, output)
 
 
 @keys_app.command("rotate")

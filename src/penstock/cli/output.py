@@ -104,6 +104,13 @@ def show_record(record: Any, fields: Mapping[str, Any], output: Output) -> None:
     _print(stdout(), table)
 
 
+def done(words: str, result: dict[str, Any], output: Output) -> None:
+    """Say what was done; with JSON, `result` says it on stdout for programs."""
+    say(words)
+    if output is Output.JSON:
+        show_json(result)
+
+
 def say(text: str = "") -> None:
     """Tell people something; scripts that read stdout never see it."""
     typer.echo(text, err=True)

@@ -12,7 +12,7 @@ import typer
 
 from penstock.cli.failures import UNREACHABLE
 from penstock.cli.options import OutputOption, group
-from penstock.cli.output import Output, say, show_json, show_record
+from penstock.cli.output import Output, done, say, show_json, show_record
 from penstock.client import local
 from penstock.client import login as logins
 from penstock.client.client import Client
@@ -43,13 +43,15 @@ def up(
 def down(
     wait: Annotated[bool, typer.Option("--wait", help="Let the runs under way end first.")] = False,
     cancel: Annotated[bool, typer.Option("--cancel", help="Cancel the runs under way.")] = False,
+    output: OutputOption = Output.TABLE,
 ) -> None:
     """Stop the server of this home; with runs under way, only together with --wait or --cancel."""
     if wait and cancel:
         raise InvalidInput("Either --wait or --cancel: not both.")
     settings = Settings.load()
     stopped = local.down(settings, wait=wait, cancel=cancel)
-    say(f"The server of {settings.home} {'has stopped' if stopped else 'was not running'}.")
+    words = f"The server of {settings.home} {'has stopped' if stopped else 'was not running'}."
+    done(words, {"home": str(settings.home), "stopped": stopped}, output)
 
 
 @app.command()
@@ -79,13 +81,15 @@ def login(
         str | None,
         typer.Option("--api-key", envvar="PENSTOCK_API_KEY", help="Asked for, or read from stdin, if not given."),
     ] = None,
+    output: OutputOption = Output.TABLE,
 ) -> None:
     """Use the server at URL from now on; the key is tried first, and stored for this user alone."""
     key = api_key or _ask_key()
     info = Client(url, key).server.info()
     home = Settings.load().home
     path = logins.write(home, Login(url, key))
-    say(f"Logged in to {url} (Penstock {info.version}); stored in {path}.")
+    words = f"Logged in to {url} (Penstock {info.version}); stored in {path}."
+    done(words, {"url": url, "version": info.version, "stored": str(path)}, output)
     parts = urlsplit(url)
     if parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
         say("This address is not encrypted: anybody on the way can read the key.")
@@ -94,9 +98,10 @@ def login(
 
 
 @app.command()
-def logout() -> None:
+def logout(output: OutputOption = Output.TABLE) -> None:
     """Forget the stored login; the server of this home is used again."""
-    say("Logged out." if logins.forget(Settings.load().home) else "There was no stored login.")
+    forgotten = logins.forget(Settings.load().home)
+    done("Logged out." if forgotten else "There was no stored login.", {"forgotten": forgotten}, output)
 
 
 def _ask_key() -> str:

@@ -21,7 +21,7 @@ from penstock.cli.options import (
     WaitOption,
     group,
 )
-from penstock.cli.output import Column, Output, command, say, show_list, show_record
+from penstock.cli.output import Column, Output, command, done, say, show_list, show_record
 from penstock.cli.progress import launched
 from penstock.client.client import Client
 from penstock.errors import InvalidInput
@@ -106,13 +106,13 @@ def create(
 
 
 @app.command()
-def delete(template: Reference) -> None:
+def delete(template: Reference, output: OutputOption = Output.TABLE) -> None:
     """Delete a run template.
 
     All its versions go; its snapshots and runs stay.
     """
     Client().templates.delete(template)
-    say(f"Run template {template} is deleted.")
+    done(f"Run template {template} is deleted.", {"deleted": template}, output)
 
 
 def show_template(template: Template, output: Output) -> None:

@@ -70,7 +70,7 @@ def down(settings: Settings, *, wait: bool = False, cancel: bool = False) -> boo
     """Stop the server of this home and everything it started; False if none ran.
 
     With runs under way it refuses (`Conflict`), unless `wait` (until they have ended) or `cancel` says otherwise.
-    Returns when the process has gone.
+    Returns when the server and its supervisor have gone.
     """
     if not _answers(settings):
         if not _answers(settings, "supervisor.sock"):
@@ -79,7 +79,8 @@ def down(settings: Settings, *, wait: bool = False, cancel: bool = False) -> boo
         attach(replace(settings, quiet=True)).close()
     request = {"reason": "penstock down", "wait": wait, "cancel": cancel}
     Transport(address(settings), timeout=None if wait else PATIENCE).request("POST", "/server/stop", json=request)
-    with _locked(settings.home / "server.lock", PATIENCE):
+    # Both processes hold a lock for as long as they live.
+    with _locked(settings.home / "server.lock", PATIENCE), _locked(settings.home / "supervisor.lock", PATIENCE):
         return True
 
 
