@@ -122,6 +122,8 @@ class Supervisor:
                 await self._report()
             elif not self._dismissed:
                 await self._look_for_server()
+        if self._exits:
+            await self._report()  # something may have ended while the last report was on its way
         log.info("supervisor leaves")
         self._leaving = True
         server.close()
