@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
@@ -20,6 +21,7 @@ from penstock.ids import digest_of
 from penstock.model.stack import Component
 from penstock.stack.contracts import ArtifactStore
 from penstock.stack.registry import build
+from tests.object_servers import running
 
 ABSENT = "0" * 64
 
@@ -44,7 +46,26 @@ def in_files(folder: Path) -> Place:
     return Place(Component(flavor="file", options={"path": str(folder / "store")}), damage)
 
 
-STORES: dict[str, Callable[[Path], Place]] = {"file": in_files}
+def in_bucket(scheme: str) -> Callable[[Path], Place]:
+    def place(_: Path) -> Place:
+        server = running(scheme)
+        options = server.options()
+
+        def damage(digest: str, content: bytes) -> None:
+            prefix = options["url"].rpartition("/")[2]
+            server.overwrite(f"{prefix}/sha256/{digest[:2]}/{digest[2:]}", content)
+
+        return Place(Component(flavor="object", options=options), damage)
+
+    return place
+
+
+STORES: dict[str, Callable[[Path], Place]] = {
+    "file": in_files,
+    "s3": in_bucket("s3"),
+    "gs": in_bucket("gs"),
+    "az": in_bucket("az"),
+}
 
 
 @pytest.fixture(params=sorted(STORES))
@@ -193,12 +214,13 @@ def test_processes_that_store_the_same(place: Place) -> None:
 
 
 _WRITE_FOR_EVER = """
+import json
 import sys
 from pathlib import Path
 from penstock.model.stack import Component
 from penstock.stack.registry import build
 
-store = build("artifact_store", Component(flavor=sys.argv[1], options={"path": sys.argv[2]}))
+store = build("artifact_store", Component(flavor=sys.argv[1], options=json.loads(sys.argv[2])))
 source = Path(sys.argv[3])
 for number in range(10**9):
     with source.open("r+b") as file:
@@ -211,7 +233,7 @@ for number in range(10**9):
 def test_a_writer_that_is_killed_leaves_nothing_half(place: Place, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_bytes(os.urandom(20_000_000))
-    options = [place.component.flavor, str(place.component.options["path"]), str(source)]
+    options = [place.component.flavor, json.dumps(place.component.options), str(source)]
     for announced in (1, 2, 1, 3):
         command = [sys.executable, "-c", _WRITE_FOR_EVER, *options]
         with subprocess.Popen(

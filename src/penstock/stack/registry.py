@@ -19,6 +19,7 @@ _CONTRACTS: dict[str, type] = {"orchestrator": Launcher, "artifact_store": Artif
 # Also registered by entry point, like any other flavor; known here because reading entry points takes tens of milliseconds.
 _BUILT_IN = {
     "artifact_store.file": "penstock.stack.flavors.file_store:FileStore",
+    "artifact_store.object": "penstock.stack.flavors.object_store:ObjectStore",
     "orchestrator.local": "penstock.stack.flavors.local:LocalLauncher",
 }
 

@@ -58,7 +58,7 @@ def test_a_plug_in_of_any_kind(plug_ins: None) -> None:
 def test_all_flavors_are_listed(plug_ins: None) -> None:
     assert registry.flavors() == {
         "orchestrator": ["local"],
-        "artifact_store": ["fake", "file", "gone"],
+        "artifact_store": ["fake", "file", "gone", "object"],
         "secret_store": ["any", "missing", "number"],
     }
 
@@ -77,7 +77,7 @@ def test_an_unknown_flavor_names_the_flavors(plug_ins: None) -> None:
         registry.find("artifact_store", "files")
     (problem,) = raised.value.errors
     assert problem["pointer"] == "/artifact_store/flavor"
-    assert problem["allowed"] == ["fake", "file", "gone"]
+    assert problem["allowed"] == ["fake", "file", "gone", "object"]
     assert problem["did_you_mean"] == "file"
 
 
