@@ -125,7 +125,8 @@ def wait(
 
 
 def _line(line: LogLine, *, prefixed: bool) -> str:
-    return f"{line.step} | {line.text}" if prefixed and line.step else line.text
+    words = text(line.text)  # nothing that somebody printed is obeyed by this terminal
+    return f"{text(line.step)} | {words}" if prefixed and line.step else words
 
 
 def _fields(run: Run) -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
 from penstock.model.run import LogLine
+from penstock.runtime.screen import QUIET, Row, Screen, broken_off, moves, plain
 
 LINE_LIMIT = 64 * 1024
 """Bytes of one line; a longer one goes on in the next."""
@@ -16,9 +18,6 @@ STEP_LIMIT = 10 * 1024 * 1024
 
 LINE_COST = 64
 """Bytes for which a line counts at least: keeping it costs that much, however short it is."""
-
-QUIET = 0.2
-"""Seconds after which a line that was not ended is kept as it stands."""
 
 Stream = Literal["stdout", "stderr"]
 
@@ -41,15 +40,24 @@ class Origin:
         self.missed = False
         """Something was left out because too much was waiting, and this was not told yet."""
 
+    def show(self, line: LogLine) -> None:
+        """Put a line before the person at the terminal, who has not seen what it is made of. Nobody is there, by default."""
+
 
 class Piece(NamedTuple):
-    """Something that was written. `source` tells apart what must not mix within a line: a thread, a process."""
+    """Something that was written.
+
+    `source` tells apart what must not mix within a line. Threads have their numbers. They share the rows to which their
+    bars go back, as on a terminal; whoever has a negative number (a process) has such rows for itself.
+    """
 
     at: float
     origin: Origin
     stream: Stream
     source: int
     text: str
+    shown: bool = True
+    """Who is to see it at a terminal has seen it already."""
 
 
 class End(NamedTuple):
@@ -60,45 +68,72 @@ class End(NamedTuple):
 
 
 class Assembler:
-    """Pieces in, lines out. A carriage return begins the line anew, so of a progress bar the last state is kept."""
+    """Pieces in, lines out: of plain text at once, of progress bars their last state, and some on the way there."""
 
     def __init__(self) -> None:
         self._begun: dict[tuple[Origin, Stream, int], Piece] = {}
+        self._screens: dict[tuple[Origin, Stream, int], Screen[Piece]] = {}
 
     @property
     def waits(self) -> bool:
-        """Whether there is a line that is kept as it stands if nothing more comes."""
-        return any("\r" not in begun.text for begun in self._begun.values())
+        """Whether there is something that is kept as it stands if nothing more comes."""
+        return bool(self._begun or self._screens)
 
     def feed(self, piece: Piece) -> Iterator[LogLine]:
         """The lines that this piece ends."""
         key = (piece.origin, piece.stream, piece.source)
         begun = self._begun.pop(key, None)
-        *ended, rest = (begun.text + piece.text if begun else piece.text).split("\n")
-        for text in ended:
-            yield from _kept(piece, text)
-        if "\r" in rest:
-            # The return stays in front: it marks a line that may yet change and is not cut short by a pause.
-            rest = "\r" + _last_state(rest) + ("\r" if rest.endswith("\r") else "")
+        text = begun.text + piece.text if begun else piece.text
+        common = (piece.origin, piece.stream, min(piece.source, 0))
+        screen = self._screens.get(common)
+        yield from self._passed(common, piece.at)
+        if screen is None and (moves(text) or text.count("\n") == len(text) > 0):
+            # Bare newlines may be a move down, to a second bar.
+            screen = self._screens[common] = Screen()
+        if screen is not None:
+            yield from _lines(screen.write(text, piece._replace(text=""), piece.at))
+            return
+        *ended, rest = text.split("\n")
+        for line in ended:
+            yield from _kept(piece, line)
         *whole, rest = _portions(rest)
-        for text in whole:
-            yield from _kept(piece, text)
+        for line in whole:
+            yield from _kept(piece, line)
         if rest and not piece.origin.full:
             self._begun[key] = piece._replace(text=rest)
 
     def overdue(self, now: float) -> Iterator[LogLine]:
-        """The lines that nobody went on with for `QUIET`; progress bars may take their time."""
-        return self._cut(lambda begun: "\r" not in begun.text and now - begun.at >= QUIET)
+        """The lines that nobody went on with, and the states of bars that are done or have taken long."""
+        yield from self._cut(lambda begun: now - begun.at >= QUIET and not broken_off(begun.text))
+        for key, screen in list(self._screens.items()):
+            yield from _lines(screen.due(now))
+            if screen.still(now):
+                del self._screens[key]
+                yield from _lines(screen.rest(now))
 
     def end(self, of: End | None = None) -> Iterator[LogLine]:
         """The lines that were begun and never ended: all, or those that have come to this end."""
-        return self._cut(lambda begun: of is None or (begun.origin is of.origin and of.source in {None, begun.source}))
+        yield from self._cut(
+            lambda begun: of is None or (begun.origin is of.origin and of.source in {None, begun.source})
+        )
+        for key, screen in list(self._screens.items()):
+            origin, _, source = key
+            if of is None or (origin is of.origin and of.source in {None, source}):
+                del self._screens[key]
+                yield from _lines(screen.rest(time.time()))
+
+    def _passed(self, now_at: tuple[Origin, Stream, int], now: float) -> Iterator[LogLine]:
+        """What was done on the other stream, before whoever wrote there turned to this one."""
+        for key, screen in self._screens.items():
+            if key[0] is now_at[0] and key[2] == now_at[2] and key[1] != now_at[1]:
+                yield from _lines(screen.passed(now))
 
     def _cut(self, chosen: Callable[[Piece], bool]) -> Iterator[LogLine]:
         for key, begun in list(self._begun.items()):
             if chosen(begun):
                 del self._begun[key]
-                yield from _kept(begun, begun.text)
+                if plain(begun.text).strip("\r"):
+                    yield from _kept(begun, begun.text)
 
 
 def missed(piece: Piece) -> LogLine:
@@ -119,30 +154,29 @@ def storable(text: str) -> str:
     return text
 
 
+def _lines(rows: Iterable[Row[Piece]]) -> Iterator[LogLine]:
+    for row in rows:
+        yield from _kept(row.mark, row.shown)
+
+
 def _kept(piece: Piece, text: str) -> Iterator[LogLine]:
     """The line `text`, in as many portions as it takes, as far as there is room for it."""
     origin = piece.origin
-    for portion in _portions(storable(_last_state(text))):
+    for portion in _portions(storable(plain(text.rstrip("\r")))):
         if origin.full:
             return
         size = max(LINE_COST, 1 + (len(portion) if portion.isascii() else len(portion.encode())))
         if origin.kept + size > STEP_LIMIT:
             origin.full = True
-            yield _line(piece, _FULL)
-            return
         origin.kept += size
-        yield _line(piece, portion)
+        line = _line(piece, _FULL if origin.full else portion)
+        if not piece.shown:
+            origin.show(line)
+        yield line
 
 
 def _line(piece: Piece, text: str) -> LogLine:
     return LogLine(at=datetime.fromtimestamp(piece.at, UTC), stream=piece.stream, text=text, step=piece.origin.step)
-
-
-def _last_state(text: str) -> str:
-    """What a terminal would show of a line: what was written after the last return that something came after."""
-    if "\r" not in text:
-        return text
-    return next((state for state in reversed(text.split("\r")) if state), "")
 
 
 def _portions(text: str) -> list[str]:

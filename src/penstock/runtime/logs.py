@@ -16,8 +16,8 @@ from types import TracebackType
 from typing import Self, TextIO
 
 from penstock.model.run import LogLine
-from penstock.runtime import patches
-from penstock.runtime.lines import LINE_LIMIT, STEP_LIMIT, Assembler, End, Origin, Piece, Stream, missed
+from penstock.runtime import patches, terminal
+from penstock.runtime.lines import STEP_LIMIT, Assembler, End, Origin, Piece, Stream, missed
 from penstock.runtime.streams import STREAMS, Descriptor, Pipe, here, new_pipe, set_owner
 
 _TICK = 0.1
@@ -41,8 +41,8 @@ class Capture:
     child writes to descriptors 1 and 2: it belongs to the only step that is running, or to the run if there are several. Log
     records are printed from INFO on, unless user code arranges for something else.
 
-    With `tee` the output also appears where it would appear without a capture; while several steps are running, line by
-    line.
+    With `tee` the output also appears where it would appear without a capture: as it comes, or of steps that run side by side
+    in the lines in which it is kept.
     """
 
     def __init__(self, sink: Callable[[list[LogLine]], None], *, own_process: bool, tee: bool) -> None:
@@ -162,8 +162,8 @@ class _Place(Origin):
     def __init__(self, capture: Capture, step: str | None) -> None:
         super().__init__(step)
         self._capture = capture
-        self._held: dict[tuple[Stream, int], str] = {}
-        """Lines that were begun and are not shown before they end, because other steps print as well."""
+        self._by_line = False
+        """Other steps were printing as well: its lines are shown when they are whole, to the end."""
 
     @property
     def listening(self) -> bool:
@@ -171,20 +171,26 @@ class _Place(Origin):
 
     @property
     def shown(self) -> bool:
-        return self._capture.shown
+        return self._capture.shown and self._alone()
 
     def write(self, stream: Stream, text: str, source: int | None = None) -> None:
         if not text:
             return
         # No lock is taken here: this may be a signal handler, or a `__del__` in the middle of another write.
         source = source or threading.get_ident()
+        shown = self.shown
         if self.pending > STEP_LIMIT:
             self.missed = True
         elif not (self.full or self._capture.pump.done):
             self.pending += len(text)
-            self._capture.pump.queue.put(Piece(time.time(), self, stream, source, text))
-        if self._capture.shown:
-            self._show(stream, text, source)
+            self._capture.pump.queue.put(
+                Piece(time.time(), self, stream, source, text, shown or not self._capture.shown)
+            )
+        if shown:
+            terminal.show(self._capture.terminal(stream), text)
+
+    def show(self, line: LogLine) -> None:
+        terminal.show_line(self._capture.terminal(line.stream), line.text)
 
     def pipe(self, stream: Stream) -> tuple[Pipe, int]:
         reading, writing = new_pipe()
@@ -198,18 +204,11 @@ class _Place(Origin):
     def finish(self) -> None:
         """Nothing more comes: lines that were begun are whole as they stand."""
         self._capture.pump.queue.put(End(self))
-        for stream, source in list(self._held):
-            _print(self._capture.terminal(stream), self._held.pop((stream, source), ""))
 
-    def _show(self, stream: Stream, text: str, source: int) -> None:
-        text = self._held.pop((stream, source), "") + text
-        if len(_steps) > 1:
-            whole, newline, rest = text.rpartition("\n")
-            if rest and len(rest) < LINE_LIMIT:
-                self._held[stream, source] = rest
-                text = whole + newline
-        if text:
-            _print(self._capture.terminal(stream), text)
+    def _alone(self) -> bool:
+        """Whether no other step prints, so that everything may be shown with all that it does to the cursor."""
+        self._by_line = self._by_line or len(_steps) > 1
+        return not self._by_line
 
 
 class _Pump(threading.Thread):
@@ -336,18 +335,6 @@ def _batches(lines: list[LogLine]) -> Iterator[list[LogLine]]:
             batch, size = [], 0
     if batch:
         yield batch
-
-
-def _print(terminal: TextIO | None, text: str) -> None:
-    """Show `text` to the person at the terminal. That it cannot be shown does not matter to the run."""
-    if terminal is None:
-        return
-    with suppress(OSError, ValueError):  # gone, or closed
-        try:
-            terminal.write(text)
-        except UnicodeEncodeError:
-            encoding = terminal.encoding or "ascii"
-            terminal.write(text.encode(encoding, "replace").decode(encoding))
 
 
 def _flush_c() -> None:

@@ -30,7 +30,7 @@ class Place(Protocol):
 
     @property
     def shown(self) -> bool:
-        """Whether its output also appears where it would appear without a capture."""
+        """Whether its output also appears, as it comes, where it would appear without a capture."""
 
     def write(self, stream: Stream, text: str, source: int | None = None) -> None:
         """Take in what was written, by this thread if no other source is named."""
@@ -201,9 +201,9 @@ class Pipe:
                     return
                 text = self._decoder.decode(data, not data)
                 if text:
-                    self._place().write(self._stream, text, id(self))
+                    self._place().write(self._stream, text, -id(self))
                 if not data:
-                    self._place().ended(id(self))
+                    self._place().ended(-id(self))
                     self.close()
 
     def close(self) -> None:

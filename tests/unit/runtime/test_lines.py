@@ -9,7 +9,8 @@ import pytest
 from hypothesis import strategies
 
 from penstock.runtime import lines
-from penstock.runtime.lines import LINE_LIMIT, QUIET, STEP_LIMIT, Assembler, End, Origin, Piece, missed, storable
+from penstock.runtime.lines import LINE_LIMIT, STEP_LIMIT, Assembler, End, Origin, Piece, Stream, missed, storable
+from penstock.runtime.screen import QUIET
 
 STEP = "train"
 
@@ -34,6 +35,14 @@ def texts(pieces: Iterable[str], *, end: bool = True) -> list[str]:
         (["50%\r", "60%\r", "done\n"], ["done"]),
         (["50%\r"], ["50%"]),
         (["\r", "\n"], [""]),
+        (["50%", "\r   \r"], []),
+        (["a\x1b[1;31mb\x1b[0m\n"], ["ab"]),
+        (["a\x1b", "[1;3", "1mb\n"], ["ab"]),
+        (["\x1b]8;;https://example.org\x1b\\link\x1b]8;;\x07\n"], ["link"]),
+        (["match\x1b[K\n"], ["match"]),
+        (["\r50%", "\x1b[2K", "\rdone\n"], ["done"]),
+        (["|", "\b/", "\b-", "\bok\n"], ["ok"]),
+        (["\x1b\x1b[A[2Jx\n"], ["[2Jx"]),
         (["before\n\r1", "\r2", "\n", "after\n"], ["before", "2", "after"]),
         (["a\x0bb\u2028c\n"], ["a\x0bb\u2028c"]),
         (["", ""], []),
@@ -43,14 +52,26 @@ def test_lines(pieces: list[str], expected: list[str]) -> None:
     assert texts(pieces) == expected
 
 
-@hypothesis.given(strategies.text(strategies.sampled_from("ab\n\r")), strategies.lists(strategies.integers(0, 30)))
+@hypothesis.given(
+    strategies.lists(strategies.sampled_from(["a", "b", "\n", "\r", "\b", "\x1b[32m", "\x1b[K", "\x1b]0;t\x07"])).map(
+        "".join
+    ),
+    strategies.lists(strategies.integers(0, 60)),
+)
 def test_how_it_was_cut_makes_no_difference(text: str, cuts: list[int]) -> None:
     places = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
     pieces = [text[start:stop] for start, stop in itertools.pairwise(places)]
     assert texts(pieces) == texts([text])
 
 
-@hypothesis.given(strategies.text(strategies.characters(exclude_characters="\n\r")))
+@hypothesis.given(
+    strategies.lists(strategies.sampled_from(["a\n", "\r", "\x1b", "[", "A", "2", "K", "J", "\x9b", "\b", "m", "]"]))
+)
+def test_no_line_moves_the_terminal_of_its_reader(pieces: list[str]) -> None:
+    assert not set("".join(texts(pieces))) & set("\x1b\x9b\x9d\r\b")
+
+
+@hypothesis.given(strategies.text(strategies.characters(exclude_characters="\n\r\b\x1b\x9b\x9d")))
 def test_no_character_is_lost_that_can_be_kept(text: str) -> None:
     assert texts([text + "\n"]) == [storable(text)]
     json.dumps(storable(text)).encode()
@@ -112,13 +133,112 @@ def test_a_line_that_nobody_ends_is_kept_after_a_while() -> None:
     assert [line.text for line in assembler.feed(Piece(11.0, origin, "stdout", 1, " done\n"))] == [" done"]
 
 
+class Bars:
+    """What a program does with several bars, second by second, and what is kept of it."""
+
+    def __init__(self, stream: Stream = "stderr") -> None:
+        self.origin, self.assembler, self.stream = Origin("train"), Assembler(), stream
+        self.kept: list[str] = []
+
+    def write(self, at: float, *pieces: str, source: int = 1, stream: Stream | None = None) -> list[str]:
+        """The lines that come of it, until a tenth of a second later."""
+        found = [
+            line
+            for text in pieces
+            for line in self.assembler.feed(Piece(at, self.origin, stream or self.stream, source, text))
+        ]
+        found += self.assembler.overdue(at + 0.1)
+        return [line.text for line in found]
+
+    def end(self) -> list[str]:
+        return [line.text for line in self.assembler.end(End(self.origin))]
+
+
 def test_a_progress_bar_may_take_its_time() -> None:
-    origin, assembler = Origin(None), Assembler()
-    for at in range(10):
-        assert list(assembler.feed(Piece(float(at), origin, "stderr", 1, f"\r{at}"))) == []
-        assert list(assembler.overdue(at + 0.9)) == []
-    assert not assembler.waits
-    assert [line.text for line in assembler.feed(Piece(11.0, origin, "stderr", 1, "\n"))] == ["9"]
+    bars = Bars()
+    for at in range(4):
+        assert bars.write(at, f"\r{at}") == []
+    assert bars.write(4.0, "\r4", "\n") == []
+    assert bars.write(4.0 + QUIET) == ["4"]
+    assert bars.end() == []
+
+
+def test_of_a_bar_that_takes_long_some_states_are_kept() -> None:
+    bars = Bars()
+    found = [(at, text) for at in range(3600) for text in bars.write(at, f"\r{at} s")]
+    assert found[:2] == [(5, "5 s"), (10, "10 s")]
+    assert len(found) < 70
+    assert all(later - before <= max(6, later / 9) for (before, _), (later, _) in itertools.pairwise(found))
+    assert bars.end() == ["3599 s"]
+
+
+def test_a_bar_that_stands_still_is_kept_once() -> None:
+    bars = Bars()
+    bars.write(0.0, "\r50%")
+    assert [text for at in range(1, 100) for text in bars.write(at)] == ["50%"]
+    assert bars.end() == []
+
+
+def test_bars_below_each_other_as_tqdm_draws_them() -> None:
+    bars = Bars()
+    assert bars.write(0.0, "\router 0", "\n", "\rinner 0", "\x1b[A") == []
+    for at in range(1, 4):
+        assert bars.write(at, "\n", f"\rinner {at}", "\x1b[A", f"\router {at}") == []
+    assert bars.write(4.0, "\n", "\r       ", "\x1b[A", "\router 4", "\n") == []
+    assert bars.write(4.2, "done\n", stream="stdout") == ["outer 4", "done"]
+    assert bars.end() == []
+
+
+def test_bars_of_threads_share_their_rows() -> None:
+    bars = Bars()
+    for at in range(4):
+        assert bars.write(at, f"\rone {at}", source=1) == []
+        assert bars.write(at, "\n", f"\rtwo {at}", "\x1b[A", source=2) == []
+    assert bars.end() == ["one 3", "two 3"]
+
+
+def test_processes_have_rows_of_their_own() -> None:
+    bars = Bars()
+    for at in range(4):
+        assert bars.write(at, f"\rone {at}", source=-1) == []
+        assert bars.write(at, f"\rtwo {at}", source=-2) == []
+    assert [line.text for line in bars.assembler.end(End(bars.origin, -2))] == ["two 3"]
+    assert bars.end() == ["one 3"]
+
+
+def test_bars_that_are_drawn_again_from_the_top_as_rich_does() -> None:
+    bars = Bars("stdout")
+    bars.write(0.0, "\x1b[?25l", "load 0\nfit 0")
+    for at in range(1, 5):
+        again = "\r\x1b[2K\x1b[1A\x1b[2K"
+        above = "a word\n" if at == 2 else ""
+        found = bars.write(at / 10, f"{again}{above}\x1b[31mload {at}\x1b[0m\nfit {at}")
+        assert found == []
+    assert bars.write(0.5, "\n", "\x1b[?25h", "after\n") == []
+    assert bars.write(1.6) == ["a word", "load 4", "fit 4", "after"]
+    assert bars.write(9.0) == []
+    assert not bars.assembler.waits
+    assert bars.write(10.0, "plain again\n") == ["plain again"]
+
+
+def test_rows_that_are_written_again_after_they_were_kept() -> None:
+    bars = Bars()
+    bars.write(0.0, "\ra: pulling\n", "\rb: pulling\n", "\x1b[2A\ra: waiting\x1b[2B")
+    assert bars.write(2.0) == ["a: waiting", "b: pulling"]
+    assert bars.write(3.0, "\x1b[1A\rb: done\x1b[1B") == []
+    assert bars.end() == ["b: done"]
+
+
+def test_what_has_scrolled_away_is_kept() -> None:
+    bars = Bars()
+    found = bars.write(0.0, "\rbar", *("\n" + str(number) for number in range(300)))
+    assert found[:2] == ["bar", "0"]
+    assert found + bars.end() == ["bar", *map(str, range(300))]
+
+
+def test_blank_lines_are_lines_unless_something_is_written_there() -> None:
+    assert texts(["\n", "\n", "a\n", "\n"]) == ["", "", "a", ""]
+    assert texts(["\n", "\n", "\rthird bar", "\x1b[A\x1b[A"]) == ["third bar"]
 
 
 def test_a_step_has_a_limit_and_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
