@@ -215,6 +215,9 @@ class TestStepRuns:
             assert runs.steps(rs, run.id) == {"load": done, "fit": second}
             assert list(runs.steps(rs, run.id)) == ["load", "fit"]
             assert runs.get_step(rs, first.id) == done
+            assert runs.steps(rs, run.id, named={"fit", "unknown"}) == {"fit": second}
+            assert runs.steps(rs, run.id, named=()) == {}
+            assert runs.steps(rs, run.id, named=(), unended=True) == {"fit": second}
             assert runs.page_steps(rs, Window(), run_id=run.id).items == (second, done)
             assert runs.page_steps(rs, Window(), states=(StepState.FAILED,)).items == (done,)
             assert runs.page_steps(rs, Window(), run_id=new_id()).total == 0

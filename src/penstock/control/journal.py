@@ -44,7 +44,7 @@ def report(ws: WriteSession, installation: Installation, run_id: str, batch: Bat
         if news or not batch.events:
             raise StaleFence(f"Run {run.name} has ended: it was {run.state}.")
         return Receipt(state=run.state, sequence=run.sequence)
-    before = Progress(run, runs.steps(ws, run.id) if _touches_steps(news) else {})
+    before = Progress(run, _concerned(ws, run, news))
     after = before
     try:
         for event in news:
@@ -94,7 +94,7 @@ def lose(ws: WriteSession, installation: Installation, run: Run, why: Failure) -
     """The process that carried out `run` is gone: end the run with the reason, or cancelled if that was asked for."""
     if run.state is RunState.STARTING:
         return give_up_claim(ws, installation, run, why.message)
-    before = Progress(run, runs.steps(ws, run.id))
+    before = Progress(run, runs.steps(ws, run.id, named=(), unended=True))
     if run.state is RunState.CANCELLING:
         after = end(before, RunState.CANCELLED, now(), reason=run.reason)
     else:
@@ -132,8 +132,11 @@ def _hear(ws: WriteSession, installation: Installation, run: Run, exit: Exit) ->
     return runs.get(ws, run.id)
 
 
-def _touches_steps(news: list[Event]) -> bool:
-    return any(event.type not in ("log", "run_started") for event in news)
+def _concerned(ws: WriteSession, run: Run, news: list[Event]) -> dict[str, StepRun]:
+    """The steps that these events change: a run may have thousands, and a batch costs what is in it."""
+    named = {event.step for event in news if event.step is not None and event.type != "log"}
+    ends = any(event.type in ("run_completed", "run_failed") for event in news)
+    return runs.steps(ws, run.id, named=named, unended=ends) if named or ends else {}
 
 
 def _renewed(progress: Progress, installation: Installation) -> Progress:

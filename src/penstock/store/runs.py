@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, bindparam, func, select, update
+from sqlalchemy import Select, bindparam, func, or_, select, update
 from sqlalchemy import insert as into
 
 from penstock.errors import found
@@ -67,6 +67,11 @@ _ACTIVE = select(func.count()).select_from(runs).where(runs.c.state.in_(sorted(C
 _ACTIVE_OF = _ACTIVE.where(runs.c.lease_owner == bindparam("owner"))
 _STEP_RUNS = select(*_STEP_RUN.columns)
 _STEPS = _STEP_RUNS.where(step_runs.c.run_id == bindparam("id")).order_by(step_runs.c.id)
+_NAMED = step_runs.c.step.in_(bindparam("named", expanding=True))
+_STEPS_NAMED = _STEPS.where(_NAMED)
+_STEPS_UNENDED = _STEPS.where(
+    or_(_NAMED, step_runs.c.state.not_in(sorted(state for state in StepState if state.terminal)))
+)
 _STEP = _STEP_RUNS.where(step_runs.c.id == bindparam("id"))
 _SAVE_STEP = upsert(
     step_runs,
@@ -176,10 +181,18 @@ def page(rs: ReadSession, window: Window, wanted: RunFilter) -> Slice[Run]:
     return cut(rs, statement, key, window, _RUN.made)
 
 
-def steps(rs: ReadSession, run_id: str) -> dict[str, StepRun]:
-    """The step runs of a run by invocation id, in the order in which they were declared."""
-    known = [_STEP_RUN.made(row) for row in rs.rows(_STEPS, {"id": run_id})]
-    return {step.step: step for step in known}
+def steps(
+    rs: ReadSession, run_id: str, *, named: Collection[str] | None = None, unended: bool = False
+) -> dict[str, StepRun]:
+    """The step runs of a run by invocation id, in the order in which they were declared.
+
+    All of them, or only those with these invocation ids, and with `unended` those besides that have not ended.
+    """
+    if named is None:
+        rows = rs.rows(_STEPS, {"id": run_id})
+    else:
+        rows = rs.rows(_STEPS_UNENDED if unended else _STEPS_NAMED, {"id": run_id, "named": sorted(named)})
+    return {step.step: step for step in map(_STEP_RUN.made, rows)}
 
 
 def save_steps(ws: WriteSession, changed: Iterable[StepRun]) -> None:

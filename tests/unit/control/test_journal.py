@@ -56,6 +56,29 @@ def test_a_journal_becomes_state_steps_and_lines(daily: House, claimed: Run) -> 
         assert [one.text for one in logs.after(session, run.id)[0]] == ["hello"]
 
 
+def test_the_end_of_a_run_is_told_to_those_steps_that_had_none(daily: House, claimed: Run) -> None:
+    declared = [
+        event(at, "step_declared", step=name, id=f"s{at}", name=name) for at, name in ((2, "a"), (3, "b"), (4, "c"))
+    ]
+    report(daily, claimed, event(1, "run_started"), *declared)
+    report(daily, claimed, event(5, "step_started", step="a"), event(6, "step_completed", step="a"))
+    report(daily, claimed, event(7, "step_started", step="b"))
+    report(daily, claimed, event(8, "run_failed"))
+    with daily.here.db.read() as session:
+        states = {name: step.state for name, step in stored.steps(session, claimed.id).items()}
+    assert states == {"a": StepState.COMPLETED, "b": StepState.FAILED, "c": StepState.SKIPPED}
+
+
+def test_a_step_of_an_earlier_batch_is_known_in_a_later_one(daily: House, claimed: Run) -> None:
+    report(daily, claimed, event(1, "run_started"), event(2, "step_declared", step="a", id="s1", name="a"))
+    report(daily, claimed, event(3, "step_declared", step="a", id="s2", name="other"))
+    with daily.here.db.read() as session:
+        assert stored.steps(session, claimed.id)["a"].id == "s1"
+    report(daily, claimed, event(4, "step_started", step="a"), event(5, "step_completed", step="a"))
+    with pytest.raises(StaleFence, match="has ended"):
+        report(daily, claimed, event(6, "step_started", step="a"))
+
+
 def test_the_last_report_may_be_repeated_but_nothing_may_follow_it(daily: House, claimed: Run) -> None:
     last = [event(1, "run_started"), event(2, "run_completed")]
     report(daily, claimed, *last)
