@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import NoReturn
 
-from benchmarks import burst, listing, report, script, serving, start, stepping, triggering
+from benchmarks import burst, growing, listing, report, script, serving, start, stepping, triggering
 from benchmarks.figures import Figure
 from benchmarks.harness import Lab, Wrong
 
@@ -19,6 +19,7 @@ BENCHMARKS: Mapping[str, Callable[[Lab, int], list[Figure]]] = {
     "listing": listing.measure,
     "serving": serving.measure,
     "stepping": stepping.measure,
+    "growing": growing.measure,
     "triggering": triggering.measure,
     "burst": burst.measure,
 }
