@@ -22,12 +22,12 @@ SIDE_BY_SIDE = ["bar 0: 100%", "bar 1: 100%", "bar 2: 100%"]
 RICHLY = ["halfway", "load", "fit", "green"]
 
 
-def on_a_terminal(site: Site, pipeline: str) -> str:
+def on_a_terminal(site: Site, pipeline: str, **settings: str) -> str:
     """What a person sees of a run in a script, with all that it does to the cursor."""
     ours, theirs = os.openpty()
     termios.tcsetwinsize(theirs, (40, 80))
     command = [sys.executable, str(BARS), pipeline]
-    environment = {**site.environment, "TERM": "xterm-256color"}
+    environment = {**site.environment, "TERM": "xterm-256color", **settings}
     said = b""
     with subprocess.Popen(command, env=environment, stdin=theirs, stdout=theirs, stderr=theirs) as process:
         os.close(theirs)
@@ -112,6 +112,18 @@ def test_who_follows_sees_a_long_bar_move(new_site: Callable[..., Site], tmp_pat
     assert first != second
     assert len(left) <= 2
     eventually(lambda: site.get(f"/runs/{run['id']}")["state"] == "completed", what="the run has completed")
+
+
+def test_a_person_is_told_of_steps_that_take_their_time(site: Site) -> None:
+    told = on_a_terminal(site, "slowly").replace("\r\n", "\n").splitlines()
+    assert [re.sub(r"[\d.]+ s$", "N s", line) for line in told if "penstock: step" in line] == [
+        "penstock: step slow completed in N s"
+    ]
+    assert re.fullmatch(r"penstock: run slowly-\S+ completed in [\d.]+ s", told[-1])
+    assert on_a_terminal(site, "slowly", PENSTOCK_QUIET="1") == ""
+    command = [sys.executable, str(BARS), "slowly"]
+    piped = subprocess.run(command, env=site.environment, check=True, capture_output=True, text=True)
+    assert "penstock: step" not in piped.stderr
 
 
 def test_what_a_step_prints_does_nothing_to_the_terminal_of_its_reader(site: Site, tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ def run_here(pipeline: Pipeline, arguments: dict[str, Any]) -> Run:
     Raises `AuthoringError` inside `importing`: that call would start a run, which would import the module, which would
     call it again.
     """
+    __tracebackhide__ = True  # IPython and pytest leave out frames that say so
     source = _imported.get()
     if source is not None:
         raise AuthoringError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, overload
 
@@ -41,6 +42,7 @@ class Pipeline(Declaration):
         There the steps belong to the outer pipeline, and the result is what the function returns. What user code
         raises is raised again.
         """
+        __tracebackhide__ = True  # IPython and pytest leave out frames that say so
         if composer.get() is not None:
             return self.function(*args, **kwargs)
         return run_here(self, self.bind(args, kwargs))
@@ -55,9 +57,13 @@ class Pipeline(Declaration):
         """Freeze this pipeline and store it under `name`. The same code and signature give the same snapshot.
 
         Raises `AuthoringError` if it cannot be frozen. A pipeline without a file (a notebook) gives a snapshot that is a
-        record only: `content.code_note` says why it cannot run.
+        record only: a warning and `content.code_note` say why it cannot run, and what to do.
         """
-        return self._store(self._freeze(description), name)
+        frozen = self._freeze(description)
+        if frozen.archive is None:
+            note = f"The snapshot of pipeline {self.name} is a record that nobody can run. {frozen.content.code_note}"
+            warnings.warn(note, stacklevel=2)
+        return self._store(frozen, name)
 
     def create_run_template(self, name: str, description: str | None = None, tags: Iterable[str] = ()) -> Template:
         """Freeze this pipeline and publish it as the next version of the run template `name`.

@@ -77,7 +77,10 @@ def _root(thing: Any) -> Path:
     kind = getattr(thing, "kind", "function")
     file = getattr(_module(thing), "__file__", None)
     if not file or not Path(file).is_file():
-        raise _NoRoot(f"The {kind} was typed into a session or a notebook. Put it into a .py file and import it.")
+        raise _NoRoot(
+            f"The {kind} was typed into a session or a notebook. Put it into a .py file and import it;"
+            " in a notebook, `%%writefile steps.py` as the first line of a cell makes a file of the cell."
+        )
     if "<locals>" in _attribute(thing):
         raise _NoRoot(f"The {kind} is made inside a function. Make it a name of the module: `my_{kind} = make()`.")
     path = Path(file).resolve()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from penstock.author.freeze import freeze
@@ -12,10 +13,11 @@ from penstock.author.pipeline import Pipeline
 from penstock.client.client import Client
 from penstock.errors import PenstockError
 from penstock.model.launch import Ticket
-from penstock.model.run import Run
+from penstock.model.run import Event, Run
 from penstock.runtime.engine import Engine
 from penstock.runtime.journal import Journal
 from penstock.runtime.logs import Capture
+from penstock.runtime.progress import told
 from penstock.runtime.run import artifact_store, sender, worker_facts
 from penstock.runtime.tracebacks import strip
 from penstock.settings import Settings
@@ -36,6 +38,7 @@ def run(pipeline: Pipeline, parameters: Mapping[str, Any]) -> Run:
     except PenstockError as error:
         raise error.with_traceback(None) from None  # what is wrong is in its words, not in our lines
     begun = time.monotonic()
+    __tracebackhide__ = True  # IPython and pytest leave out frames that say so
     raised = _carry_out(pipeline, ticket)
     ended = client.runs.get(started.id)
     _say(f"run {ended.name} {ended.state} in {time.monotonic() - begun:.1f} s")
@@ -47,17 +50,23 @@ def run(pipeline: Pipeline, parameters: Mapping[str, Any]) -> Run:
 
 def _carry_out(pipeline: Pipeline, ticket: Ticket) -> BaseException | None:
     journal = Journal(sender(ticket), ticket.fence, heartbeat=ticket.lease / 4)
-    with Capture(journal.log, own_process=False, tee=True) as capture:
+    with _progress() as heard, Capture(journal.log, own_process=False, tee=True) as capture:
         engine = Engine(ticket, journal, capture, artifact_store(ticket))
 
         def refused(error: PenstockError) -> None:
             _say(f"run {ticket.run_name} is no longer ours: {error.detail}")
             engine.cancel()
 
-        journal.begin(worker_facts(), refused=refused, stop=engine.cancel)
+        journal.begin(worker_facts(), refused=refused, stop=engine.cancel, heard=heard)
         outcome = engine.carry_out(pipeline)
     journal.end(outcome.outputs, outcome.error)
     return outcome.raised
+
+
+def _progress() -> AbstractContextManager[Callable[[Event], None] | None]:
+    """Somebody who tells a person what is going on; nobody where no person looks on."""
+    seen = sys.stderr is not None and sys.stderr.isatty() and not Settings.load().quiet
+    return told(sys.stderr) if seen else nullcontext()
 
 
 def _say(text: str) -> None:

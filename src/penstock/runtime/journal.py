@@ -45,6 +45,7 @@ class Journal:
         self._heartbeat = heartbeat
         self._refused: Callable[[PenstockError], None] = _ignore
         self._stop: Callable[[], None] = _ignore
+        self._heard: Callable[[Event], None] = _ignore
         self._events: deque[Event] = deque()
         self._changed = threading.Condition()
         self._sending = threading.Lock()
@@ -60,14 +61,15 @@ class Journal:
         *,
         refused: Callable[[PenstockError], None],
         stop: Callable[[], None] | None = None,
+        heard: Callable[[Event], None] | None = None,
     ) -> None:
         """Report that the run starts, and return only when the server has accepted it.
 
         Before this user code must not run: a claim that is lost earlier is given to somebody else.
         Raises `Conflict` if the run is not ours to start any more. Later `refused` is called once if the server refuses
-        a report, and `stop` once if it says that the run is to be cancelled.
+        a report, and `stop` once if it says that the run is to be cancelled. `heard` is told each event as it is noted.
         """
-        self._refused, self._stop = refused, stop or _ignore
+        self._refused, self._stop, self._heard = refused, stop or _ignore, heard or _ignore
         self._append("run_started", metadata=facts)
         self._deliver(final=True)
         self._thread.start()
@@ -110,6 +112,7 @@ class Journal:
             if self._spool is not None:
                 self._spool.write(event)
             self._changed.notify_all()
+        self._heard(event)
 
     def _work(self) -> None:
         while True:

@@ -84,6 +84,12 @@ def long(path: str) -> int:
     return 5
 
 
+@step
+def slow() -> int:
+    time.sleep(1.1)  # poll: long enough to be told of
+    return 6
+
+
 @pipeline
 def in_turn() -> None:
     """One after the other."""
@@ -105,5 +111,11 @@ def endless(path: str) -> None:
     long(path)
 
 
+@pipeline
+def slowly() -> None:
+    """Nothing is to be seen for a while."""
+    slow()
+
+
 if __name__ == "__main__":
-    {"in_turn": in_turn, "at_once": at_once}[sys.argv[1]]()
+    {"in_turn": in_turn, "at_once": at_once, "slowly": slowly}[sys.argv[1]]()

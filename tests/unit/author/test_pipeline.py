@@ -191,7 +191,8 @@ def test_a_template_that_nobody_could_run_is_refused(server: Server) -> None:
     @pipeline
     def local() -> None: ...
 
-    local.create_snapshot()
+    with pytest.warns(UserWarning, match=r"pipeline local is a record.*made inside a function"):
+        local.create_snapshot()
     assert server.calls[0][1].code is None
     assert server.calls[0][3] is None
     with pytest.raises(AuthoringError, match=r"cannot become a run template.*made inside a function"):
