@@ -18,7 +18,7 @@ from penstock.ids import new_id
 
 @dataclass(frozen=True)
 class Subject:
-    """Steps of one kind, by the thousand: `name` is what `subjects/many_steps.py` knows it by."""
+    """Steps of one kind, by the thousand: the `seconds` of `subjects/NAME.py` runs them."""
 
     name: str
     what: str
@@ -89,7 +89,7 @@ def _full_and_empty(lab: Lab, subject: Subject, repeat: int, starts: Iterator[in
 
 def _run(lab: Lab, home: Path, subject: Subject, start: int, counts: Sequence[int]) -> list[float]:
     """The seconds of each of these runs, one after the other in a process of their own, and the peak of its memory."""
-    project = lab.project("chain.py", "many_steps.py")
+    project = lab.project(f"{subject.name}.py", "many_steps.py")
     arguments = ("many_steps.py", subject.name, str(start), *map(str, counts))
     told = json.loads(lab.python(*arguments, home=home, cwd=project))
     return [*told["seconds"], told["peak"]]

@@ -1,16 +1,15 @@
-"""Runs of ever so many steps, one after the other in one process: what each takes, and what the process holds at its most."""
+"""Runs of ever so many steps, one after the other in one process: what each takes, and what the process holds at its most.
+
+What runs them is another subject, whose `seconds(steps, start)` gives the seconds of a run with values that follow `start`,
+and ends the process if its result is not right.
+"""
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
-
-import chain
-
-SUBJECTS: dict[str, Callable[[int, int], float]] = {"chain": chain.seconds}
-"""Name -> what runs so many steps from a first value that was never there, checks the result, and gives the seconds."""
 
 
 def peak() -> float:
@@ -21,10 +20,10 @@ def peak() -> float:
 
 if __name__ == "__main__":
     subject, first, *counts = sys.argv[1:]
-    run, start = SUBJECTS[subject], int(first)
-    run(1, start)  # what is loaded and connected once
+    seconds, start = importlib.import_module(subject).seconds, int(first)
+    seconds(1, start)  # what is loaded and connected once
     taken = []
     for count in map(int, counts):
-        start += 1_000_000
-        taken.append(run(count, start))
+        start += 1_000_000  # every value is new to the artifact store
+        taken.append(seconds(count, start))
     print(json.dumps({"seconds": taken, "peak": peak()}))

@@ -14,6 +14,7 @@ from penstock.client.client import Client
 from penstock.errors import PenstockError
 from penstock.model.launch import Ticket
 from penstock.model.run import Event, Run
+from penstock.runtime import terminal
 from penstock.runtime.engine import Engine
 from penstock.runtime.journal import Journal
 from penstock.runtime.logs import Capture
@@ -71,4 +72,4 @@ def _progress() -> AbstractContextManager[Callable[[Event], None] | None]:
 
 def _say(text: str) -> None:
     if not Settings.load().quiet:
-        print(f"penstock: {text}", file=sys.stderr)
+        terminal.show_line(sys.stderr, f"penstock: {text}")

@@ -60,6 +60,9 @@ class _Teller(threading.Thread):
                 if seconds >= LONG:
                     state = event.type.removeprefix("step_")
                     self._news.append(f"step {event.step} {state} in {_duration(seconds)}")
+            alone = not self._running
+        if alone:
+            self._say(self._due(silent=False))  # at once, before another step begins to draw its bars
 
     def run(self) -> None:
         while not self._stopped.wait(_TICK):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import suppress
 from typing import TextIO
@@ -23,8 +24,9 @@ def show(terminal: TextIO | None, text: str) -> None:
 def show_line(terminal: TextIO | None, text: str) -> None:
     """Show one line, below what somebody has begun and not ended."""
     global _open
-    if _open and terminal is not None and _is_screen(terminal):
-        text = f"\n\x1b[J{text}"  # what else of a bar stands below the cursor would shine through
+    if terminal is not None and _is_screen(terminal):
+        # What is left of bars below the cursor would shine through.
+        text = f"\n\x1b[J{text}" if _open else f"\x1b[J{text}"
     _open = False
     _print(terminal, text + "\n")
 
@@ -36,7 +38,7 @@ def silence() -> float:
 
 def _is_screen(terminal: TextIO) -> bool:
     with suppress(OSError, ValueError):  # gone, or closed
-        return terminal.isatty()
+        return terminal.isatty() and os.environ.get("TERM", "dumb") != "dumb"
     return False
 
 

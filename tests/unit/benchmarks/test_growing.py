@@ -28,6 +28,5 @@ def test_nothing_to_copy_is_told() -> None:
         _copy(database, "steps", [], [{"run_id": "two"}])
 
 
-def test_every_subject_is_known_to_the_program_that_runs_it() -> None:
-    text = (FILES / "many_steps.py").read_text()
-    assert all(f'"{subject.name}": ' in text for subject in SUBJECTS)
+def test_every_subject_is_there() -> None:
+    assert all("def seconds(" in (FILES / f"{subject.name}.py").read_text() for subject in SUBJECTS)

@@ -23,6 +23,11 @@ class Screen(io.StringIO):
             time.sleep(0.01)  # poll: a condition is waited for, with a deadline
 
 
+@pytest.fixture(autouse=True)
+def plain_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+
+
 def event(type: Any, step: str | None = None) -> Event:
     return Event(seq=1, at=datetime.now(UTC), type=type, step=step)
 

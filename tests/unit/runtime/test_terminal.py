@@ -21,12 +21,13 @@ def at_the_begin_of_a_line() -> Iterator[None]:
     terminal.show(None, "\n")
 
 
-def test_a_line_begins_below_what_was_not_ended() -> None:
+def test_a_line_begins_below_what_was_not_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
     screen = Screen()
     terminal.show(screen, "\r50%")
     terminal.show_line(screen, "a line")
     terminal.show_line(screen, "another")
-    assert screen.getvalue() == "\r50%\n\x1b[Ja line\nanother\n"
+    assert screen.getvalue() == "\r50%\n\x1b[Ja line\n\x1b[Janother\n"
 
 
 def test_a_file_gets_what_was_written_and_no_more() -> None:
@@ -34,6 +35,13 @@ def test_a_file_gets_what_was_written_and_no_more() -> None:
     terminal.show(file, "\r50%")
     terminal.show_line(file, "a line")
     assert file.getvalue() == "\r50%a line\n"
+
+
+def test_a_terminal_that_can_do_nothing_is_asked_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    screen = Screen()
+    terminal.show_line(screen, "a line")
+    assert screen.getvalue() == "a line\n"
 
 
 def test_nobody_there_is_no_trouble() -> None:
