@@ -24,9 +24,10 @@ class Subject:
     what: str
     few: int
     many: int
+    most: int
 
 
-SUBJECTS = (Subject("chain", "step that waits for another", 100, 1000),)
+SUBJECTS = (Subject("chain", "step that waits for another", 100, 1000, 2000),)
 
 STORED = 100_000
 """Runs in the full database; in the other one there are no more than the benchmark makes."""
@@ -49,18 +50,30 @@ def measure(lab: Lab, repeat: int) -> list[Figure]:
 def _long_and_short(lab: Lab, subject: Subject, repeat: int, starts: Iterator[int]) -> list[Figure]:
     home = lab.new("home")
 
-    def sample(steps: int) -> tuple[float, float]:
-        one, all_of_them, peak = _run(lab, home, subject, next(starts), (1, steps))
-        return slope(one, all_of_them, steps - 1), peak
+    def sample(few: int, many: int) -> tuple[float, float]:
+        short, long, peak = _run(lab, home, subject, next(starts), (few, many))
+        return slope(short, long, many - few), peak
 
-    [long, high], [short, low] = in_turns(repeat, lambda: sample(subject.many), lambda: sample(subject.few))
+    [last, high], [first, low] = in_turns(
+        repeat, lambda: sample(subject.many, subject.most), lambda: sample(subject.few, subject.many)
+    )
     lab.end(home)
-    of, against = f"of {subject.many:,}", f"of {subject.few:,}"
     aim = Aim(LEVEL, times=True)
     return [
-        Figure(what=f"each {subject.what}, {of}", ours=long, against=against, yardstick=short, aim=aim),
         Figure(
-            what=f"process of a run {of}, at its most", ours=high, against=against, yardstick=low, unit="MiB", aim=aim
+            what=f"each {subject.what}, from {subject.many:,} to {subject.most:,}",
+            ours=last,
+            against=f"from {subject.few:,} to {subject.many:,}",
+            yardstick=first,
+            aim=aim,
+        ),
+        Figure(
+            what=f"process of a run of {subject.most:,}, at its most",
+            ours=high,
+            against=f"of {subject.many:,}",
+            yardstick=low,
+            unit="MiB",
+            aim=aim,
         ),
     ]
 
@@ -72,8 +85,8 @@ def _full_and_empty(lab: Lab, subject: Subject, repeat: int, starts: Iterator[in
     _fill(lab, full)
 
     def sample(home: Path) -> tuple[float]:
-        one, all_of_them, _ = _run(lab, home, subject, next(starts), (1, subject.many))
-        return (slope(one, all_of_them, subject.many - 1),)
+        short, long, _ = _run(lab, home, subject, next(starts), (subject.few, subject.many))
+        return (slope(short, long, subject.many - subject.few),)
 
     [beside_many], [beside_few] = in_turns(repeat, lambda: sample(full), lambda: sample(empty))
     for home in (empty, full):
