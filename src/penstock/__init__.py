@@ -9,21 +9,61 @@ from penstock.version import VERSION as __version__
 
 TYPE_CHECKING = False  # what type checkers know as true; importing `typing` for it would cost more than all of this
 if TYPE_CHECKING:
+    from penstock.author.mapping import unmapped
     from penstock.author.pipeline import pipeline
     from penstock.author.step import step
     from penstock.client.client import Client
+    from penstock.model.configuration import (
+        CachePolicy,
+        DockerSettings,
+        PipelineRunConfiguration,
+        ResourceSettings,
+        StepConfiguration,
+        StepRetryConfig,
+    )
+    from penstock.model.graph import ArtifactConfig
     from penstock.model.run import Run
+    from penstock.runtime.artifacts import UnmaterializedArtifact
+    from penstock.runtime.context import get_step_context
     from penstock.values import HTML, Markdown
 
-__all__ = ["HTML", "Client", "Markdown", "Run", "__version__", "pipeline", "step"]
+__all__ = [
+    "HTML",
+    "ArtifactConfig",
+    "CachePolicy",
+    "Client",
+    "DockerSettings",
+    "Markdown",
+    "PipelineRunConfiguration",
+    "ResourceSettings",
+    "Run",
+    "StepConfiguration",
+    "StepRetryConfig",
+    "UnmaterializedArtifact",
+    "__version__",
+    "get_step_context",
+    "pipeline",
+    "step",
+    "unmapped",
+]
 
 _HOMES = {
+    "ArtifactConfig": "penstock.model.graph",
+    "CachePolicy": "penstock.model.configuration",
     "Client": "penstock.client.client",
+    "DockerSettings": "penstock.model.configuration",
     "HTML": "penstock.values",
     "Markdown": "penstock.values",
+    "PipelineRunConfiguration": "penstock.model.configuration",
+    "ResourceSettings": "penstock.model.configuration",
     "Run": "penstock.model.run",
+    "StepConfiguration": "penstock.model.configuration",
+    "StepRetryConfig": "penstock.model.configuration",
+    "UnmaterializedArtifact": "penstock.runtime.artifacts",
+    "get_step_context": "penstock.runtime.context",
     "pipeline": "penstock.author.pipeline",
     "step": "penstock.author.step",
+    "unmapped": "penstock.author.mapping",
 }
 
 

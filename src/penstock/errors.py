@@ -20,8 +20,10 @@ PenstockError                     500
     ├── AuthoringError            a mistake in pipeline code, found before anything runs
     ├── SourceNotFound            `module:function` names nothing
     ├── ArtifactError             a value could not be saved or loaded
-    ├── RunFailed                 a run that was waited for did not complete
-    └── RunCancelled              a run was cancelled while a caller was inside it
+    └── RunFailed                 a run that was waited for did not complete
+        ├── RunCancelled          a run was cancelled while a caller was inside it
+        ├── TimedOut (TimeoutError)   a step or a run did not end within its time
+        └── Stopped               a step was stopped because another one failed
 """
 
 from __future__ import annotations
@@ -210,6 +212,18 @@ class RunCancelled(RunFailed):
     """The run was cancelled."""
 
     slug = "run-cancelled"
+
+
+class TimedOut(RunFailed, TimeoutError):
+    """The time for this was up."""
+
+    slug = "timed-out"
+
+
+class Stopped(RunFailed):
+    """It was stopped because another step had failed."""
+
+    slug = "stopped"
 
 
 def fault(pointer: str, message: str, *, allowed: Iterable[str] = (), given: str | None = None) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pytest
 from penstock.errors import Conflict, InvalidInput, NotFound
 from penstock.ids import new_id
 from penstock.model.account import Account, ApiKey, new_key_text
+from penstock.model.configuration import PipelineRunConfiguration
 from penstock.model.stack import Component, Stack
 from penstock.store import (
     accounts,
@@ -50,7 +51,7 @@ class TestPipelines:
 class TestSnapshots:
     def test_content_comes_back_equal(self, db: Database) -> None:
         with db.write() as ws:
-            snapshot = frozen(ws, settings=HOSTILE, description="a\x00b")
+            snapshot = frozen(ws, given=PipelineRunConfiguration(extra=HOSTILE), description="a\x00b")
         with db.read() as rs:
             found = snapshots.get(rs, snapshot.id)
         assert found == snapshot

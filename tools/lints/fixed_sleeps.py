@@ -1,6 +1,7 @@
 """A test waits for a condition, never for a time: a fixed sleep is too short on a slow day and too long on all others.
 
-The loop of a polling helper may sleep between two looks; it says so with a comment that begins with `poll:`.
+The loop of a polling helper may sleep between two looks; it says so with a comment that begins with `poll:`. Code that plays
+a slow user may take its time, as long as no test waits until it is over; it says so with `slow:`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ def check(source: Source) -> Iterator[Finding]:
     for node in ast.walk(source.tree):
         if not isinstance(node, ast.Call) or not _is_sleep(node.func) or _is_zero(node):
             continue
-        if not comment_at(source, node.lineno).startswith("poll:"):
+        if not comment_at(source, node.lineno).startswith(("poll:", "slow:")):
             yield Finding(node.lineno, "A fixed sleep.")
 
 

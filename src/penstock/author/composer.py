@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from penstock.author.handle import Handle
+    from penstock.author.pipeline import Pipeline
     from penstock.author.step import Step
 
 
@@ -30,6 +31,9 @@ class Composer(Protocol):
     def load(self, handle: Handle) -> Any:
         """The value behind `handle`, which this composer made. Waits for it if need be."""
 
+
+enclosing: ContextVar[tuple[Pipeline, ...]] = ContextVar("enclosing", default=())
+"""The pipelines that were called inside the one that runs, the innermost last: what each says holds for its steps."""
 
 composer: ContextVar[Composer | None] = ContextVar("composer", default=None)
 """The composer in force. A step that is called while there is none is an ordinary function."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, ClassVar, NoReturn
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, NoReturn, Self
 
 from penstock.author.signature import Signature, plain
 from penstock.errors import AuthoringError
@@ -15,14 +15,18 @@ class Declaration:
     """A function under a decorator of ours. Immutable: any number of threads may use one object at once."""
 
     kind: ClassVar[str]
+    _derived: ClassVar[tuple[str, ...]] = ()
+    """Cached properties that a copy works out anew."""
 
     function: Callable[..., Any]
     """The user's function, untouched."""
 
     name: str
     signature: Signature
+    options: Any
+    """What is said of it besides: an `Options`, or None for nothing."""
 
-    def __init__(self, function: Callable[..., Any], name: str | None) -> None:
+    def __init__(self, function: Callable[..., Any], name: str | None, given: Mapping[str, Any] | None = None) -> None:
         if isinstance(function, Declaration):
             raise AuthoringError(f"{function!r} is a {function.kind} already; decorate a plain function.")
         inner = plain(function)
@@ -40,7 +44,10 @@ class Declaration:
             function=function,
             name=checked_name(f"a {self.kind}", inner.__name__ if name is None else name),
             signature=Signature(where, inner),
+            options=None,
         )
+        if given:
+            self.__dict__["options"] = self._read(given)
 
     @property
     def source(self) -> str:
@@ -57,6 +64,18 @@ class Declaration:
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """What is given, by argument name; see `Signature.bind`."""
         return self.signature.bind(f"{self.kind.capitalize()} {self.name}", args, kwargs)
+
+    def _read(self, given: Mapping[str, Any]) -> Any:
+        """The options `given`; each kind of declaration has its own."""
+        raise NotImplementedError
+
+    def _copy(self, **changes: Any) -> Self:
+        """The same function under changed attributes."""
+        twin = object.__new__(type(self))
+        twin.__dict__.update(vars(self) | changes)
+        for name in self._derived:
+            twin.__dict__.pop(name, None)
+        return twin
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AuthoringError(f"{self!r} cannot be changed; declare another one.")

@@ -3,27 +3,83 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, overload
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, Unpack, overload
 
-from penstock.author.composer import composer
+from penstock.author.composer import composer, enclosing
 from penstock.author.declaration import Declaration
 from penstock.author.direct import run_here
 from penstock.errors import AuthoringError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from penstock.author.freeze import Frozen
+    from penstock.author.options import Options
+    from penstock.author.step import Hook
+    from penstock.model.configuration import (
+        CachePolicy,
+        ExecutionMode,
+        PipelineRunConfiguration,
+        Settings,
+        StepConfiguration,
+        StepRetryConfig,
+    )
     from penstock.model.snapshot import Snapshot
     from penstock.model.template import Template
+
+
+class PipelineOptions(TypedDict, total=False):
+    """What can be said of a pipeline. `PipelineRunConfiguration` says what each of them means."""
+
+    tags: str | Iterable[str]
+    enable_cache: bool | None
+    cache_policy: CachePolicy | None
+    retry: StepRetryConfig | Mapping[str, Any] | None
+    timeout: float | None
+    execution_mode: ExecutionMode | None
+    environment: Mapping[str, str]
+    secrets: str | tuple[str, ...] | list[str]
+    settings: Settings | Mapping[str, Any]
+    extra: Mapping[str, Any]
+    substitutions: Mapping[str, str]
+    on_init: Hook | None
+    on_init_kwargs: Mapping[str, Any]
+    on_cleanup: Hook | None
+    on_start: Hook | None
+    on_success: Hook | None
+    on_failure: Hook | None
+    on_end: Hook | None
+
+
+class RunOptions(PipelineOptions, total=False):
+    """What can be said of the runs of a pipeline besides: all that a run configuration has."""
+
+    run_name: str | None
+    parameters: Mapping[str, Any]
+    steps: Mapping[str, StepConfiguration | Mapping[str, Any]]
 
 
 class Pipeline(Declaration):
     """A pipeline. Calling it is one run; nothing of a run is kept here, so any number of threads may call it at once."""
 
     kind: ClassVar[str] = "pipeline"
+    _derived = ("configuration", "run_configuration")
+    options: Options[PipelineRunConfiguration] | None
+    given: Options[PipelineRunConfiguration] | None
+    """What `with_options` said."""
 
-    def __init__(self, function: Callable[..., Any], name: str | None = None) -> None:
-        super().__init__(function, name)
+    def __init__(
+        self, function: Callable[..., Any], name: str | None = None, given: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(function, name, given)
+        self.__dict__["given"] = None
+        if self.signature.asynchronous or self.signature.yields:
+            raise AuthoringError(
+                f"Pipeline {self.name} is an `async def` or uses `yield`. Write a plain `def` that calls steps and returns their "
+                "results: it waits for nobody, and its steps may be `async def`, yield, and run at the same time."
+            )
         if self.signature.open:
             raise AuthoringError(
                 f"Pipeline {self.name} takes `**keywords`. Its signature is what callers see: write each parameter out."
@@ -36,6 +92,35 @@ class Pipeline(Declaration):
         lines = (line.strip() for line in text.split("\n\n", 1)[0].splitlines())
         return " ".join(lines) or None
 
+    @cached_property
+    def configuration(self) -> PipelineRunConfiguration:
+        """What the decorator says; functions stand in it by their names."""
+        return self._named(self.options)
+
+    @cached_property
+    def run_configuration(self) -> PipelineRunConfiguration:
+        """What `with_options` says of every run of this pipeline: it goes before all that the code says."""
+        return self._named(self.given)
+
+    def with_options(self, *, config_path: Path | str | None = None, **given: Unpack[RunOptions]) -> Pipeline:
+        """The same pipeline under a run configuration: options, and a YAML or JSON file with the same names.
+
+        It goes before what the decorators of the pipeline and of its steps say, is frozen into snapshots, and is itself
+        overridden by what a single run is given. Raises `AuthoringError` or `InvalidInput` for names and values that are
+        not right. An option goes before the file.
+        """
+        from penstock.author.options import file_options  # what a pipeline without options does not need
+
+        fresh = self._read(given)
+        if config_path is not None:
+            fresh = fresh.over(file_options(config_path))
+        return self._copy(given=fresh if self.given is None else fresh.over(self.given))
+
+    def function_named(self, name: str) -> Callable[..., Any] | None:
+        """The function that an option of this pipeline was given and that is called `name`."""
+        layers = [one for one in (self.given, self.options) if one is not None]
+        return next((found for one in layers if (found := one.function(name)) is not None), None)
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the pipeline here and return the ended `Run`; inside another pipeline, be a part of it.
 
@@ -44,7 +129,11 @@ class Pipeline(Declaration):
         """
         __tracebackhide__ = True  # IPython and pytest leave out frames that say so
         if composer.get() is not None:
-            return self.function(*args, **kwargs)
+            token = enclosing.set((*enclosing.get(), self))
+            try:
+                return self.function(*args, **kwargs)
+            finally:
+                enclosing.reset(token)
         return run_here(self, self.bind(args, kwargs))
 
     def outputs(self, returned: Any) -> dict[str, Any]:
@@ -79,6 +168,19 @@ class Pipeline(Declaration):
 
         return Client().templates.create(name, snapshot_id=snapshot.id, description=description, tags=tuple(tags))
 
+    def _read(self, given: Mapping[str, Any]) -> Options[PipelineRunConfiguration]:
+        # Records and their reader, which a pipeline of which nothing is said does not need.
+        from penstock.author.options import options
+        from penstock.model.configuration import PipelineRunConfiguration
+
+        return options(PipelineRunConfiguration, f"pipeline {self.name}", given)
+
+    @staticmethod
+    def _named(layer: Options[PipelineRunConfiguration] | None) -> PipelineRunConfiguration:
+        from penstock.model.configuration import PipelineRunConfiguration  # see `_read`
+
+        return PipelineRunConfiguration() if layer is None else layer.named
+
     def _freeze(self, description: str | None) -> Frozen:
         # Tracing, schemas and archives, which declaring a pipeline must not load.
         from penstock.author.freeze import freeze
@@ -95,14 +197,17 @@ class Pipeline(Declaration):
 @overload
 def pipeline(function: Callable[..., Any], /) -> Pipeline: ...
 @overload
-def pipeline(*, name: str | None = None) -> Callable[[Callable[..., Any]], Pipeline]: ...
 def pipeline(
-    function: Callable[..., Any] | None = None, /, *, name: str | None = None
+    *, name: str | None = None, **options: Unpack[PipelineOptions]
+) -> Callable[[Callable[..., Any]], Pipeline]: ...
+def pipeline(
+    function: Callable[..., Any] | None = None, /, *, name: str | None = None, **options: Unpack[PipelineOptions]
 ) -> Pipeline | Callable[[Callable[..., Any]], Pipeline]:
-    """Declare a pipeline: `@pipeline`, or `@pipeline(name=...)` for a name other than the function's.
+    """Declare a pipeline: `@pipeline`, or `@pipeline(name=..., retry=..., on_failure=..., ...)`; see `PipelineOptions`.
 
-    Raises `AuthoringError` for a function whose parameters callers could not name.
+    Raises `AuthoringError` for a function whose parameters callers could not name, and for options that are unknown or make
+    no sense.
     """
     if function is None:
-        return lambda function: Pipeline(function, name)
-    return Pipeline(function, name)
+        return lambda function: Pipeline(function, name, options)
+    return Pipeline(function, name, options)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import NoneType
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 from penstock.author.annotations import hints, type_text
 from penstock.author.declaration import checked_name
 from penstock.errors import AuthoringError
-from penstock.model.graph import Output
+from penstock.model.graph import ArtifactConfig, Output
 
 if TYPE_CHECKING:
     from penstock.author.step import Step
@@ -44,10 +44,13 @@ def returns(step: Step) -> Returns:
     """Read the return annotation of `step`.
 
     `-> T`: one output named `output`. `-> tuple[A, B]`: `output_0`, `output_1`. `Annotated[T, "name"]` names an output,
-    inside a tuple too. `-> None`: no output. No annotation: one output of any type.
+    inside a tuple too, and keeps its artifacts under that name; so does `Annotated[T, ArtifactConfig(name=...)]`. `-> None`: no
+    output. No annotation: one output of any type. A function that yields has one output, its items.
     """
     found = hints(step.function)
     annotation = found.get("return", Any)
+    if step.signature.yields:
+        return Returns((_output(step, annotation, "output"),))
     if annotation is NoneType:
         return Returns(())
     parts = get_args(annotation) if get_origin(annotation) is tuple else ()
@@ -64,6 +67,13 @@ def returns(step: Step) -> Returns:
 
 
 def _output(step: Step, annotation: Any, name: str) -> Output:
+    kept = None
     if get_origin(annotation) is Annotated:
-        name = next((note for note in annotation.__metadata__ if isinstance(note, str)), name)
-    return Output(name=checked_name(f"an output of step {step.name}", name), type=type_text(annotation))
+        notes = annotation.__metadata__
+        kept = next((note for note in notes if isinstance(note, ArtifactConfig)), None)
+        named = next((note for note in notes if isinstance(note, str)), kept.name if kept else None)
+        if named is not None and "{" not in named:
+            name = named
+        if named is not None:
+            kept = replace(kept or ArtifactConfig(), name=named)
+    return Output(name=checked_name(f"an output of step {step.name}", name), type=type_text(annotation), artifact=kept)

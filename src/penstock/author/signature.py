@@ -25,7 +25,7 @@ def plain(function: Callable[..., Any]) -> FunctionType | None:
 class Signature:
     """What a function may be called with. Every argument has a name: callers address arguments by name."""
 
-    __slots__ = ("defaults", "names", "open", "positional")
+    __slots__ = ("asynchronous", "defaults", "names", "open", "positional", "yields")
 
     names: tuple[str, ...]
     """In the order of the `def`."""
@@ -37,12 +37,14 @@ class Signature:
     open: bool
     """Whether other names are taken too (`**kwargs`)."""
 
+    asynchronous: bool
+    """Whether it is an `async def`."""
+
+    yields: bool
+    """Whether it is a generator."""
+
     def __init__(self, what: str, function: FunctionType) -> None:
         code = function.__code__
-        if code.co_flags & (_COROUTINE | _ASYNC_GENERATOR):
-            raise AuthoringError(f"{what} is an `async def`. Write a plain `def`, and `asyncio.run(...)` inside it.")
-        if code.co_flags & _GENERATOR:
-            raise AuthoringError(f"{what} uses `yield`. Return the values, in a list for example.")
         if code.co_flags & _VARIABLE_ARGUMENTS:
             raise AuthoringError(f"{what} takes `*arguments`. Arguments are given by name: write each of them out.")
         if code.co_posonlyargcount:
@@ -56,6 +58,8 @@ class Signature:
         first = count - len(positional_defaults)
         given = dict(zip(self.names[first:count], positional_defaults, strict=True))
         self.defaults = {**given, **(function.__kwdefaults__ or {})}
+        self.asynchronous = bool(code.co_flags & (_COROUTINE | _ASYNC_GENERATOR))
+        self.yields = bool(code.co_flags & (_GENERATOR | _ASYNC_GENERATOR))
         self.open = bool(code.co_flags & _VARIABLE_KEYWORDS)
 
     def bind(self, what: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:

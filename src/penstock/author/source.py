@@ -132,6 +132,26 @@ def load_source(source: str, directory: Path | None = None) -> Pipeline:
     raise _not_found(source, module, attribute, found)
 
 
+def load_function(name: str) -> Callable[..., Any]:
+    """Import the function or class that `name` (`module:attribute`, `module.attribute`) names. Raises `SourceNotFound`."""
+    module_name, colon, attribute = name.rpartition(":")
+    if not colon:
+        module_name, _, attribute = name.rpartition(".")
+    if not module_name or not attribute:
+        raise SourceNotFound(f"'{name}' names no function. Write module:function.")
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise
+        raise SourceNotFound(f"'{name}': there is no module '{module_name}' where this runs.") from None
+    for part in attribute.split("."):
+        found = getattr(found, part, None)
+    if not callable(found):
+        raise SourceNotFound(f"'{name}': the module {module_name} has no function '{attribute}'.")
+    return found  # type: ignore[no-any-return]
+
+
 def _parsed(source: str, directory: Path | None) -> tuple[str, str, Path]:
     """Module, attribute and import directory."""
     root = (directory or Path.cwd()).resolve()

@@ -90,6 +90,7 @@ class Tracer:
             outputs=step.outputs(),
             after=earlier,
             schema=step_schema(step, without=computed),
+            configuration=step.configuration if step.options is not None else None,
         )
         self.invocations.append(invocation)
         return step.handles(invocation.id, self)

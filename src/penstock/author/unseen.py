@@ -6,12 +6,17 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Iterator, Mapping
+from threading import Lock
 from types import FunctionType, ModuleType
 from typing import Any
 
 from penstock.author.declaration import Declaration
 from penstock.author.pipeline import Pipeline
 from penstock.author.signature import plain
+
+PARSING = Lock()
+"""To be held by whoever parses source text: CPython 3.11 counts how deep it is for all threads together, and fails
+(`SystemError`, python/cpython issue 106905) if two of them parse at once."""
 
 _BLIND = (type, id, callable)
 """Builtins that learn something about a value without asking it."""
@@ -73,7 +78,8 @@ class _Scan:
 
 def _tree(function: FunctionType) -> ast.AST | None:
     try:
-        return ast.parse(textwrap.dedent(inspect.getsource(function)))
+        with PARSING:
+            return ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, TypeError, SyntaxError, ValueError):  # no file, or it has changed since it was imported
         return None
 

@@ -11,6 +11,7 @@ import typer
 
 from penstock.cli.output import literal
 from penstock.client import configuration
+from penstock.model.configuration import said
 from penstock.model.snapshot import Content
 
 _EVERY_KIND = frozenset({"string", "number", "boolean", "null", "array", "object"})
@@ -36,7 +37,7 @@ def collect(
     `content` gives what is going to run. It is asked for only if there are values whose type must be known; whether
     the names and values are right is left to the server.
     """
-    whole = configuration.checked(configuration.read(config)) if config else {}
+    whole: dict[str, Any] = said(configuration.checked(configuration.read(config))) if config else {}
     if params or step_params:
         known = content()
         parameters = _values(params, known.parameter_schema)

@@ -19,6 +19,7 @@ from penstock.client.stacks import Stacks
 from penstock.client.templates import TemplateFilter, Templates
 from penstock.client.transport import Transport
 from penstock.errors import InvalidInput, fault
+from penstock.model.configuration import PipelineRunConfiguration
 from penstock.model.pipeline import Pipeline
 from penstock.model.run import Run
 from penstock.model.template import Template, TemplateDetail
@@ -51,15 +52,16 @@ class Client:
         *,
         template_id: str | None = None,
         snapshot_name_or_id: str | None = None,
-        run_configuration: Mapping[str, Any] | None = None,
+        run_configuration: PipelineRunConfiguration | Mapping[str, Any] | None = None,
         config_path: Path | str | None = None,
         synchronous: bool = False,
         idempotency_key: str | None = None,
     ) -> Run:
         """Start a run of exactly one of: a pipeline (its latest runnable snapshot), a template, a snapshot.
 
-        `template_id` is an id, a name or `name@vN`. The values are `run_configuration` ({"parameters": ..., "steps":
-        {invocation: {"parameters": ...}}, "run_name", "tags"}), or a YAML or JSON file with the same at `config_path`.
+        `template_id` is an id, a name or `name@vN`. What is to hold for the run is in `run_configuration` (a record, or a
+        mapping such as {"parameters": ..., "steps": {invocation: {"parameters": ...}}}), or in a YAML or JSON file at
+        `config_path`.
         With `synchronous` the run is returned when it has ended; whether it completed is in its `state`.
 
         However often the request has to be sent, there is one run; with a given `idempotency_key`, one for that key.
@@ -69,7 +71,8 @@ class Client:
             raise InvalidInput("Both run_configuration and config_path were given: give one of them.")
         given = configuration.read(config_path) if config_path is not None else run_configuration or {}
         wait = LONGEST_WAIT if synchronous else None
-        options: dict[str, Any] = {**configuration.checked(given), "wait": wait, "idempotency_key": idempotency_key}
+        said = configuration.as_arguments(configuration.checked(given))
+        options: dict[str, Any] = {**said, "wait": wait, "idempotency_key": idempotency_key}
         if snapshot_name_or_id is not None:
             run = self.snapshots.run(snapshot_name_or_id, **options)
         elif template_id is not None:

@@ -6,21 +6,49 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypedDict
 
 import msgspec
 
 from penstock.errors import InvalidInput, fault, pointer
+from penstock.model import reading
+from penstock.model.configuration import (
+    CachePolicy,
+    ExecutionMode,
+    PipelineRunConfiguration,
+    Settings,
+    StepConfiguration,
+    StepRetryConfig,
+    said,
+)
 
 
 class Configuration(TypedDict, total=False):
-    """What can be given for one run. `steps` maps an invocation id to `{"parameters": {...}}`."""
+    """What can be given for one run, as keyword arguments. `PipelineRunConfiguration` says what they mean."""
 
     parameters: Mapping[str, Any]
-    steps: Mapping[str, Mapping[str, Any]]
+    steps: Mapping[str, StepConfiguration | Mapping[str, Any]]
     run_name: str | None
     tags: Iterable[str]
+    enable_cache: bool | None
+    cache_policy: CachePolicy | Mapping[str, Any] | None
+    retry: StepRetryConfig | Mapping[str, Any] | None
+    timeout: float | None
+    execution_mode: ExecutionMode | None
+    environment: Mapping[str, str]
+    secrets: Iterable[str]
+    settings: Settings | Mapping[str, Any]
+    extra: Mapping[str, Any]
+    substitutions: Mapping[str, str]
+    on_init: str | None
+    on_init_kwargs: Mapping[str, Any]
+    on_cleanup: str | None
+    on_start: str | None
+    on_success: str | None
+    on_failure: str | None
+    on_end: str | None
 
 
 FIELDS = tuple(Configuration.__annotations__)
@@ -36,25 +64,41 @@ _YAML_CORE = (
 )
 
 
-def checked(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """`configuration` (bare, or under the one key `run_configuration`) as it can be sent.
+def checked(configuration: PipelineRunConfiguration | Mapping[str, Any]) -> PipelineRunConfiguration:
+    """`configuration` (bare, or under the one key `run_configuration`) as a record.
 
-    Raises `InvalidInput` for unknown fields and for values that JSON cannot carry; what the pipeline takes is judged
-    by the server.
+    Raises `InvalidInput` with every unknown field and every value that does not fit or that JSON cannot carry; what the
+    pipeline takes is judged by the server.
     """
+    if isinstance(configuration, PipelineRunConfiguration):
+        return _sendable(configuration)
     if set(configuration) == {"run_configuration"}:
         configuration = configuration["run_configuration"]
     if not isinstance(configuration, Mapping):
         raise InvalidInput(f"A run configuration is a mapping with {', '.join(FIELDS)}, not {configuration!r}.")
-    faults = [
-        fault(pointer(name), "A run configuration has no such field.", allowed=FIELDS, given=str(name))
-        for name in configuration
-        if name not in FIELDS
-    ]
-    faults += _unsendable(configuration, ())
+    given = {name: _as_list(value) if name in _LISTS else value for name, value in configuration.items()}
+    whole = reading.read(PipelineRunConfiguration, given, what="The run configuration")
+    return _sendable(whole)
+
+
+def as_arguments(configuration: PipelineRunConfiguration) -> dict[str, Any]:
+    """What it says, as keyword arguments of the calls that start runs."""
+    return {one.name: getattr(configuration, one.name) for one in fields(configuration)}
+
+
+_LISTS = ("tags", "secrets")
+
+
+def _as_list(value: Any) -> Any:
+    """Any iterable of texts as a list; a single text is a mistake that the reader tells."""
+    return list(value) if isinstance(value, Iterable) and not isinstance(value, str | Mapping) else value
+
+
+def _sendable(configuration: PipelineRunConfiguration) -> PipelineRunConfiguration:
+    faults = list(_unsendable(said(configuration), ()))
     if faults:
         raise InvalidInput("The run configuration is not right; nothing was started.", errors=faults)
-    return dict(configuration)
+    return configuration
 
 
 def read(path: Path | str) -> dict[str, Any]:

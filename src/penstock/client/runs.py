@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypedDict, Unpack
@@ -15,6 +15,7 @@ from penstock.client.events import EventStream, RunEvent
 from penstock.client.page import LARGEST_PAGE, Page
 from penstock.errors import InvalidInput, ServerUnreachable
 from penstock.ids import new_id
+from penstock.model.configuration import said
 from penstock.model.launch import Ticket
 from penstock.model.run import LogLine, Run, StepRun
 
@@ -39,6 +40,7 @@ class RunFilter(TypedDict, total=False):
     snapshot_id: str | None
     name: str | None
     tag: str | None
+    parent_run_id: str | None
     page: int | None
 
 
@@ -100,6 +102,19 @@ class Runs:
     def list(self, *, size: int = 20, cursor: str | None = None, **filters: Unpack[RunFilter]) -> Page[Run]:
         """One page of runs, newest first."""
         return self._connection.fetch(Page[Run], "GET", "/runs", query={"size": size, "cursor": cursor, **filters})
+
+    def annotate(
+        self,
+        run: Run | str,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        add_tags: Iterable[str] = (),
+        remove_tags: Iterable[str] = (),
+        step: str | None = None,
+    ) -> Run:
+        """Note metadata and tags on a run, whether it has ended or not; with `step`, metadata on that step of it."""
+        notes = given(metadata=metadata, add_tags=list(add_tags), remove_tags=list(remove_tags), step=step)
+        return self._connection.fetch(Run, "PATCH", _at(run), json=notes)
 
     def cancel(self, run: Run | str) -> Run:
         """Ask for the run to stop; it may be `cancelling` for a moment. Raises `Conflict` if it has ended."""
@@ -179,9 +194,7 @@ def _at(run: Run | str, *rest: str) -> str:
 
 def _body(configuration: Configuration) -> dict[str, Any]:
     """A run configuration as fields of the request, with the step that asks, if one does."""
-    body = given(**checked(configuration))
-    if "tags" in body:
-        body["tags"] = list(body["tags"])
+    body: dict[str, Any] = said(checked(given(**configuration)))
     caller = inside_step.get()
     if caller is not None:
         body["step_run"] = {"run_id": caller[0], "step": caller[1]}

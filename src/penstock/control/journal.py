@@ -20,6 +20,7 @@ from penstock.model.run import (
     Run,
     RunState,
     StepRun,
+    StepState,
     advance,
     end,
     fold,
@@ -153,6 +154,8 @@ def _keep(ws: WriteSession, installation: Installation, before: Progress, after:
     """Write what changed, the new artifacts and log lines, and the history; wake those who wait once it is committed."""
     if not runs.save(ws, after.run):
         raise StaleFence(f"Run {before.run.name} was claimed again.")
+    if after.run.tags != before.run.tags:
+        runs.tag(ws, after.run)
     changed = [step for key, step in after.steps.items() if before.steps.get(key) is not step]
     runs.save_steps(ws, changed)
     made = [(event.artifact, event) for event in news if event.artifact is not None]
@@ -160,9 +163,22 @@ def _keep(ws: WriteSession, installation: Installation, before: Progress, after:
         ws, [replace(one, run_id=after.run.id, step=event.step, output=event.output) for one, event in made]
     )
     logs.append(ws, after.run.id, [line for event in news for line in event.lines])
-    events.append(ws, after.run.id, _history(before, after, changed))
+    events.append(ws, after.run.id, [*_told(news), *_history(before, after, changed)])
     topics = [after.run.id] + ([QUEUE] if after.run.lease_owner is None else [])
     ws.after_commit(lambda: installation.bell.ring(*topics))
+
+
+def _told(news: list[Event]) -> list[events.Entry]:
+    """What the states of steps do not say: each failed attempt, and the items of steps that yield."""
+    entries = []
+    for event in news:
+        if event.type == "item":
+            entries.append(events.Entry(at=event.at, type="step_item", step=event.step, data=event.values or {}))
+        elif event.type == "step_retrying":
+            error = event.error.message if event.error else None
+            data = {"attempt": event.attempt, "delay": event.delay, "error": error}
+            entries.append(events.Entry(at=event.at, type="step_retrying", step=event.step, data=data))
+    return entries
 
 
 def _history(before: Progress, after: Progress, changed: list[StepRun]) -> list[events.Entry]:
@@ -179,6 +195,7 @@ def _history(before: Progress, after: Progress, changed: list[StepRun]) -> list[
             },
         )
         for step in changed
+        if step.state is not StepState.RETRYING  # told already, attempt by attempt
     ]
     if after.run.state is not before.run.state:
         data = {"reason": after.run.reason}

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 from penstock.control import snapshots, templates
 from penstock.control.bell import QUEUE
 from penstock.control.installation import Installation, now
-from penstock.errors import Conflict, InvalidInput, KeyReused, Unavailable, fault
+from penstock.errors import Conflict, InvalidInput, KeyReused, Unavailable, fault, found
 from penstock.ids import check_name, new_id
 from penstock.model.account import Principal
-from penstock.model.inputs import Inputs, resolve
+from penstock.model.configuration import PipelineRunConfiguration, besides_values, filled_in, laid_over
+from penstock.model.inputs import resolve
 from penstock.model.launch import Ticket
 from penstock.model.run import Cause, Progress, Run, RunState, advance, end
 from penstock.model.snapshot import Snapshot
@@ -45,8 +47,6 @@ class Once:
 class Options:
     """How to start. With `claim` the caller carries the run out itself."""
 
-    run_name: str | None = None
-    tags: Sequence[str] = ()
     once: Once | None = None
     claim: bool = False
 
@@ -60,7 +60,12 @@ class Started:
 
 
 def start(
-    ws: WriteSession, installation: Installation, target: Target, inputs: Inputs, options: Options, cause: Cause
+    ws: WriteSession,
+    installation: Installation,
+    target: Target,
+    configuration: PipelineRunConfiguration,
+    options: Options,
+    cause: Cause,
 ) -> Started:
     """Check everything, write the run, and have it carried out once the transaction is committed.
 
@@ -74,19 +79,19 @@ def start(
     snapshot, origin = _resolved(ws, target)
     if not snapshot.runnable and not options.claim:
         raise Conflict(f"This snapshot cannot be run: {snapshot.content.code_note or 'its code was not archived'}.")
-    effective = resolve(snapshot, inputs)
+    effective = resolve(snapshot, configuration)
+    said = effective.configuration
     identity, at = new_id(), now()
     run = replace(
         origin,
         id=identity,
-        name=check_name(options.run_name, what="run", at="/run_name")
-        if options.run_name is not None
-        else f"{snapshot.content.pipeline}-{at:%m%d-%H%M%S}-{identity[-8:]}",
+        name=_name(said, snapshot, identity, at),
         parameters=effective.parameters,
         step_parameters=effective.step_parameters,
         origins=effective.origins,
+        configuration=besides_values(said),
         cause=cause,
-        tags=tuple(dict.fromkeys(check_name(tag, what="tag", at="/tags") for tag in options.tags)),
+        tags=tuple(check_name(tag, what="tag", at="/tags") for tag in said.tags),
         created=at,
     )
     if options.claim:
@@ -114,6 +119,13 @@ def start(
     return Started(run=run)
 
 
+def _name(said: PipelineRunConfiguration, snapshot: Snapshot, identity: str, at: datetime) -> str:
+    """The name that was asked for, with `{date}`, `{time}` and substitutions put in; else one that is its own."""
+    if said.run_name is None:
+        return f"{snapshot.content.pipeline}-{at:%m%d-%H%M%S}-{identity[-8:]}"
+    return check_name(filled_in(said.run_name, said.substitutions, at, where="/run_name"), what="run", at="/run_name")
+
+
 def cancel(ws: WriteSession, installation: Installation, reference: str) -> Run:
     """Cancel a run: a queued one at once, one that is carried out as soon as its process is gone.
 
@@ -134,6 +146,34 @@ def cancel(ws: WriteSession, installation: Installation, reference: str) -> Run:
     return run
 
 
+@dataclass(frozen=True, kw_only=True)
+class Notes:
+    """What is to be noted on a run or on one of its steps. Metadata under a known name replaces what was there."""
+
+    metadata: dict[str, Any]
+    add_tags: Sequence[str] = ()
+    remove_tags: Sequence[str] = ()
+    step: str | None = None
+    """The invocation id of a step, whose metadata it is then."""
+
+
+def annotate(ws: WriteSession, installation: Installation, reference: str, notes: Notes) -> Run:
+    """Note something on a run, whether it has ended or not."""
+    run = runs.get(ws, reference)
+    added = [check_name(tag, what="tag", at="/add_tags") for tag in notes.add_tags]
+    tags = [tag for tag in (*run.tags, *added) if tag not in notes.remove_tags]
+    metadata = {**run.metadata, **notes.metadata}
+    if notes.step is not None:
+        steps = runs.steps(ws, run.id)
+        step = found(steps.get(notes.step), f"step of run {run.name}", notes.step)
+        runs.save_steps(ws, [replace(step, metadata={**step.metadata, **notes.metadata})])
+        metadata = run.metadata
+    run = replace(run, metadata=metadata, tags=tuple(dict.fromkeys(tags)))
+    runs.annotate(ws, run)
+    ws.after_commit(lambda: installation.bell.ring(run.id))
+    return run
+
+
 def ticket(installation: Installation, run: Run, snapshot: Snapshot, stack: Stack) -> Ticket:
     """What the worker that holds `run` needs to carry it out."""
     settings = installation.settings
@@ -146,6 +186,10 @@ def ticket(installation: Installation, run: Run, snapshot: Snapshot, stack: Stac
         code=snapshot.content.code,
         parameters=run.parameters,
         step_parameters=run.step_parameters,
+        configuration=run.configuration,
+        timeout=laid_over(snapshot.content.configuration, run.configuration).timeout,
+        pipeline_id=run.pipeline_id,
+        tags=run.tags,
         artifact_store=stack.components["artifact_store"],
         server=installation.address,
         token=installation.signer.sign("run", run.id, lifetime=TOKEN_LIFETIME, fence=run.fence),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from penstock.control.installation import Installation, now
 from penstock.errors import CodeMissing, InvalidInput, NotFound, fault
 from penstock.ids import check_name, is_id
+from penstock.model.inputs import check_given
 from penstock.model.snapshot import FORMAT, Content, Snapshot, snapshot_id
 from penstock.store import code, pipelines, snapshots
 from penstock.store.session import ReadSession, WriteSession
@@ -26,6 +27,7 @@ def create(
     if content.code is not None and not code.exists(ws, installation.code_directory, content.code):
         raise CodeMissing(f"Upload the code archive first: PUT /api/v1/code/{content.code}.")
     at = now()
+    check_given(Snapshot(id="", pipeline_id="", content=content, created=at))
     pipeline = pipelines.get_or_create(ws, content.pipeline, at)
     snapshot = Snapshot(id=snapshot_id(content), pipeline_id=pipeline.id, content=content, created=at)
     created = snapshots.insert(ws, snapshot)

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from penstock.model.configuration import StepConfiguration, listed
+
 
 @dataclass(frozen=True, kw_only=True)
 class Binding:
@@ -33,11 +35,30 @@ class Binding:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ArtifactConfig:
+    """How the artifacts of an output are kept: `Annotated[T, ArtifactConfig(name="model", tags=["candidate"])]`.
+
+    `{date}`, `{time}` and the run's substitutions are put into the name. Without a version they are numbered.
+    """
+
+    name: str | None = None
+    version: str | None = None
+    tags: tuple[str, ...] = ()
+    run_metadata: dict[str, Any] = field(default_factory=dict)
+    """What is noted on every one of them, besides what its materializer finds out."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tags", listed(self.tags))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Output:
     """One named output of a step."""
 
     name: str
     type: str
+    artifact: ArtifactConfig | None = None
+    """Under which name its artifacts are kept, if under any."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +73,9 @@ class Invocation:
     after: tuple[str, ...] = ()
     schema: dict[str, Any] = field(default_factory=dict)
     """JSON Schema (type `object`) of the arguments that may be given as JSON."""
+
+    configuration: StepConfiguration | None = None
+    """What the code says of the step; None for nothing."""
 
     def upstream(self) -> set[str]:
         """The invocations that must end before this one may start."""

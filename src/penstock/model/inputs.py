@@ -4,52 +4,52 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jsonschema_rs
 
 from penstock.errors import InvalidInput, fault, pointer
+from penstock.model.configuration import PipelineRunConfiguration, laid_over
 from penstock.model.graph import Invocation
 from penstock.model.snapshot import Snapshot
-
-
-@dataclass(frozen=True, kw_only=True)
-class Inputs:
-    """Values as given: flat for the pipeline, and for single steps by invocation id."""
-
-    parameters: dict[str, Any] = field(default_factory=dict)
-    steps: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Effective:
     """What a run will use. `origins` maps the JSON pointer of each value to where it came from."""
 
+    configuration: PipelineRunConfiguration
+    """What was said of the run, over what the snapshot says of all its runs."""
+
     parameters: dict[str, Any]
     step_parameters: dict[str, dict[str, Any]]
     origins: dict[str, str]
 
 
-def resolve(snapshot: Snapshot, inputs: Inputs, *, origin: str = "request") -> Effective:
-    """Merge `inputs` over the defaults of `snapshot`. Raises `InvalidInput` with all mistakes at once."""
-    schema = snapshot.content.parameter_schema
-    faults = [*_pipeline_faults(schema, inputs.parameters), *_step_faults(snapshot, inputs.steps)]
-    values, origins = dict(inputs.parameters), {pointer("parameters", name): origin for name in inputs.parameters}
-    for step, given in inputs.steps.items():
-        origins |= {pointer("steps", step, "parameters", name): origin for name in given}
+def resolve(snapshot: Snapshot, given: PipelineRunConfiguration, *, origin: str = "request") -> Effective:
+    """Merge `given` over what `snapshot` says, values and all else. Raises `InvalidInput` with all mistakes at once."""
+    schema, frozen = snapshot.content.parameter_schema, snapshot.content.given
+    said = laid_over(frozen, given)
+    tags = (*snapshot.content.configuration.tags, *said.tags)
+    steps = _step_values(said)
+    faults = [
+        *_pipeline_faults(schema, given.parameters),
+        *_step_faults(snapshot, {step: one.parameters for step, one in given.steps.items()}),
+    ]
+    values, origins = dict(said.parameters), _origins(frozen, "snapshot") | _origins(given, origin)
     for name, described in schema.get("properties", {}).items():
         if name in values:
             continue
         if "default" in described:
             values[name], origins[pointer("parameters", name)] = described["default"], "default"
             continue
-        lifted = _lifted(snapshot, name, inputs.steps)
+        lifted = _lifted(snapshot, name, steps)
         if lifted is None:
             faults.append(fault(pointer("parameters", name), "This parameter has no default: a value is needed."))
         else:
             step, argument = lifted
-            values[name] = inputs.steps[step][argument]
+            values[name] = steps[step][argument]
             origins[pointer("parameters", name)] = f"{origin} (steps.{step}.parameters.{argument})"
     if faults:
         count = "one mistake" if len(faults) == 1 else f"{len(faults)} mistakes"
@@ -57,8 +57,31 @@ def resolve(snapshot: Snapshot, inputs: Inputs, *, origin: str = "request") -> E
             f"The input for pipeline '{snapshot.content.pipeline}' has {count}; nothing was started.", errors=faults
         )
     return Effective(
-        parameters=values, step_parameters={k: dict(v) for k, v in inputs.steps.items() if v}, origins=origins
+        parameters=values,
+        step_parameters=steps,
+        origins=origins,
+        configuration=replace(said, tags=tuple(dict.fromkeys(tags))),
     )
+
+
+def check_given(snapshot: Snapshot) -> None:
+    """Hold what a snapshot says of its runs against its own pipeline. Raises `InvalidInput` like `resolve`."""
+    given = snapshot.content.given
+    steps = {step: one.parameters for step, one in given.steps.items()}
+    faults = [*_pipeline_faults(snapshot.content.parameter_schema, given.parameters), *_step_faults(snapshot, steps)]
+    if faults:
+        raise InvalidInput(f"The options of pipeline '{snapshot.content.pipeline}' do not fit it.", errors=faults)
+
+
+def _step_values(said: PipelineRunConfiguration) -> dict[str, dict[str, Any]]:
+    return {step: dict(one.parameters) for step, one in said.steps.items() if one.parameters}
+
+
+def _origins(said: PipelineRunConfiguration, origin: str) -> dict[str, str]:
+    flat = {pointer("parameters", name): origin for name in said.parameters}
+    for step, values in _step_values(said).items():
+        flat |= {pointer("steps", step, "parameters", name): origin for name in values}
+    return flat
 
 
 def _pipeline_faults(schema: Mapping[str, Any], given: Mapping[str, Any]) -> list[dict[str, Any]]:

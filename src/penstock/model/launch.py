@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from penstock.model.configuration import PipelineRunConfiguration
 from penstock.model.run import Event
 from penstock.model.stack import Component
 
@@ -32,6 +33,14 @@ class Ticket:
 
     parameters: dict[str, Any]
     step_parameters: dict[str, dict[str, Any]]
+    configuration: PipelineRunConfiguration = field(default_factory=PipelineRunConfiguration)
+    """What holds for this run, over what the code says."""
+
+    timeout: float | None = None
+    """Seconds after which the run is to be stopped."""
+
+    pipeline_id: str = ""
+    tags: tuple[str, ...] = ()
     artifact_store: Component
     server: str
     """Where to report: `unix:/path/to/socket` or `http(s)://host:port`."""

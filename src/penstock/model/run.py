@@ -19,6 +19,8 @@ from typing import Any, Literal
 
 from penstock.errors import Conflict
 from penstock.model.artifact import Artifact
+from penstock.model.cache import CacheNote
+from penstock.model.configuration import PipelineRunConfiguration
 
 
 class RunState(StrEnum):
@@ -118,7 +120,13 @@ class Run:
     """Values that replace single arguments: invocation id -> argument -> value."""
 
     origins: dict[str, str] = field(default_factory=dict)
-    """JSON pointer of a value -> where it came from (`default`, `request`)."""
+    """JSON pointer of a value -> where it came from (`default`, `snapshot`, `request`)."""
+
+    configuration: PipelineRunConfiguration = field(default_factory=PipelineRunConfiguration)
+    """What was said of this run besides its values, its name and its tags; the snapshot's word included."""
+
+    metadata: dict[str, Any] = field(default_factory=dict)
+    """What its code noted of it."""
 
     cause: Cause = field(default_factory=Cause)
     tags: tuple[str, ...] = ()
@@ -148,6 +156,9 @@ class StepRun:
     step: str
     name: str
     state: StepState = StepState.QUEUED
+    attempt: int = 1
+    """Number of the latest try; the first has 1."""
+
     reason: str | None = None
     upstream: tuple[str, ...] = ()
     parameters: dict[str, Any] = field(default_factory=dict)
@@ -158,6 +169,9 @@ class StepRun:
     """Output name -> artifact id."""
 
     error: Failure | None = None
+    cache: CacheNote | None = None
+    """Whether earlier results were looked for, and what came of it. None: nobody asked for that."""
+
     metadata: dict[str, Any] = field(default_factory=dict)
     created: datetime
     started: datetime | None = None
@@ -178,7 +192,11 @@ EventType = Literal[
     "run_started",
     "step_declared",
     "step_started",
+    "step_retrying",
+    "step_cached",
     "artifact",
+    "item",
+    "metadata",
     "step_completed",
     "step_failed",
     "step_skipped",
@@ -193,8 +211,11 @@ EventType = Literal[
 class Event:
     """One entry of a run's journal, as the worker reports it. Which fields carry something depends on `type`.
 
-    `step_declared`: id, step, name, upstream. `step_started`: step, parameters, inputs. `artifact`: step, output, artifact.
-    `step_completed`: step, outputs. `step_failed`, `run_failed`: error. `step_skipped`: reason. `log`: lines.
+    `step_declared`: id, step, name, upstream. `step_started`: step, parameters, inputs, attempt, cache (a miss).
+    `step_retrying`: step, error, attempt (the one that failed), delay. `step_cached`: step, parameters, inputs, outputs,
+    cache (a hit). `artifact`: step, output, artifact. `item`: step, output, values (`index`, and `value` if it is small
+    JSON), of a step that yields. `metadata`: metadata to be noted on the step, or on the run if there is none; tags for the
+    run. `step_completed`: step, outputs. `step_failed`, `run_failed`: error. `step_skipped`: reason. `log`: lines.
     `run_started`: metadata (pid, host). `run_completed`: values.
     """
 
@@ -212,6 +233,10 @@ class Event:
     artifact: Artifact | None = None
     error: Failure | None = None
     reason: str | None = None
+    attempt: int = 1
+    delay: float | None = None
+    cache: CacheNote | None = None
+    tags: tuple[str, ...] = ()
     lines: tuple[LogLine, ...] = ()
     values: dict[str, Any] | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
@@ -278,6 +303,10 @@ def fold(progress: Progress, event: Event) -> Progress:
     progress = Progress(replace(run, sequence=event.seq), progress.steps)
     if event.type.startswith("run_"):
         return _fold_run(progress, event)
+    if event.type == "metadata" and event.step is None:
+        tags = tuple(dict.fromkeys((*run.tags, *event.tags)))
+        noted = replace(progress.run, metadata={**run.metadata, **event.metadata}, tags=tags)
+        return Progress(noted, progress.steps)
     if event.step is not None and event.type != "log":
         return _fold_step(progress, event)
     return progress
@@ -324,14 +353,38 @@ def _step_after(step: StepRun, event: Event) -> StepRun:
     match event.type:
         case "step_started":
             return replace(
-                step, state=StepState.RUNNING, started=event.at, parameters=event.parameters, inputs=event.inputs
+                step,
+                state=StepState.RUNNING,
+                started=step.started or event.at,
+                parameters=event.parameters,
+                inputs=event.inputs,
+                attempt=event.attempt,
+                cache=event.cache or step.cache,
             )
-        case "artifact":
+        case "step_retrying":
+            told = event.error.message or event.error.type if event.error else ""
+            wait = f", again in {event.delay:.3g} s" if event.delay else ""
+            return replace(step, state=StepState.RETRYING, reason=f"Attempt {event.attempt} failed{wait}: {told}")
+        case "step_cached":
+            return replace(
+                step,
+                state=StepState.CACHED,
+                started=event.at,
+                ended=event.at,
+                parameters=event.parameters,
+                inputs=event.inputs,
+                outputs=event.outputs,
+                cache=event.cache,
+                reason=event.cache.reason if event.cache else None,
+            )
+        case "metadata":
+            return replace(step, metadata={**step.metadata, **event.metadata})
+        case "artifact" | "item":
             return step
         case "step_completed":
-            return replace(step, state=StepState.COMPLETED, ended=event.at, outputs=event.outputs)
+            return replace(step, state=StepState.COMPLETED, ended=event.at, outputs=event.outputs, reason=None)
         case "step_failed":
-            return replace(step, state=StepState.FAILED, ended=event.at, error=event.error)
+            return replace(step, state=StepState.FAILED, ended=event.at, error=event.error, reason=None)
         case "step_cancelled":
             return replace(step, state=StepState.CANCELLED, ended=event.at, reason=event.reason)
         case "step_skipped":

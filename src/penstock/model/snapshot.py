@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from penstock.ids import digest_of, id_from_digest
+from penstock.model.configuration import PipelineRunConfiguration
 from penstock.model.graph import Graph
 
 FORMAT = 1
@@ -43,7 +44,11 @@ class Content:
 
     environment: Environment
     stack: str = "default"
-    settings: dict[str, Any] = field(default_factory=dict)
+    configuration: PipelineRunConfiguration = field(default_factory=PipelineRunConfiguration)
+    """What the code says of the pipeline."""
+
+    given: PipelineRunConfiguration = field(default_factory=PipelineRunConfiguration)
+    """What was said of its runs when it was frozen: under what a single run is given, over all that the code says."""
 
     def digest(self) -> str:
         """SHA-256 of the canonical JSON form (sorted keys, no white space)."""

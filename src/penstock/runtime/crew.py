@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
@@ -35,15 +36,19 @@ class Crew:
         self._changed = changed
         self._limit = helpers
         self._name = name
-        self._ready: list[Job] = []
+        self._timed: OrderedDict[str, Job] = OrderedDict()
+        self._plain: OrderedDict[str, Job] = OrderedDict()
         self._helpers = 0
         self._idle = 0
         self._closed = False
 
-    def add(self, id: str, carry_out: Callable[[], None]) -> None:
-        """Take in a job. Somebody will carry it out, once."""
-        self._ready.append(Job(id, carry_out, time.monotonic()))
-        if self._idle < len(self._ready) and self._helpers < self._limit:
+    def add(self, id: str, carry_out: Callable[[], None], *, timed: bool = False) -> None:
+        """Take in a job. Somebody will carry it out, once.
+
+        A `timed` one is left to the caller if possible: in the main thread it can be stopped in the middle of a system call.
+        """
+        (self._timed if timed else self._plain)[id] = Job(id, carry_out, time.monotonic())
+        if self._idle < self._ready and self._helpers < self._limit:
             self._helpers += 1
             threading.Thread(target=self._help, name=f"{self._name}-{self._helpers}", daemon=True).start()
         self._changed.notify_all()
@@ -52,11 +57,10 @@ class Crew:
         """Carry out jobs in this thread until `done`; with `only` no others than these, so as not to be late back."""
         while True:
             with self._changed:
-                while (job := self._next(only)) is None and not done():
+                job = None
+                while not done() and (job := self._next(only)) is None:
                     self._changed.wait()
-                if job is None or done():
-                    if job is not None:
-                        self._ready.insert(0, job)
+                if job is None:
                     return
             job.carry_out()
 
@@ -65,10 +69,18 @@ class Crew:
         self._closed = True
         self._changed.notify_all()
 
-    def _next(self, only: Collection[str] | None = None) -> Job | None:
-        for position, job in enumerate(self._ready):
-            if only is None or job.id in only:
-                return self._ready.pop(position)
+    @property
+    def _ready(self) -> int:
+        return len(self._timed) + len(self._plain)
+
+    def _next(self, only: Collection[str] | None) -> Job | None:
+        """The oldest job that the caller may do, timed ones first."""
+        for jobs in (self._timed, self._plain):
+            if only is None and jobs:
+                return jobs.popitem(last=False)[1]
+            found = next((id for id in only or () if id in jobs), None)
+            if found is not None:
+                return jobs.pop(found)
         return None
 
     def _help(self) -> None:
@@ -83,11 +95,12 @@ class Crew:
                         self._changed.wait(self._left_to_caller() if self._ready else None)
                 finally:
                     self._idle -= 1
-                job = self._ready.pop()
+                _, job = (self._plain or self._timed).popitem()
             job.carry_out()
 
     def _left_to_caller(self) -> float:
         """Seconds for which the only ready job still belongs to the caller."""
-        if len(self._ready) > 1:
+        if self._ready > 1:
             return 0.0
-        return self._ready[0].since + HEAD_START - time.monotonic()
+        (job,) = (self._timed or self._plain).values()
+        return job.since + HEAD_START - time.monotonic()

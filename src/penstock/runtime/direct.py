@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 from penstock.author.freeze import freeze
@@ -40,7 +40,7 @@ def run(pipeline: Pipeline, parameters: Mapping[str, Any]) -> Run:
         raise error.with_traceback(None) from None  # what is wrong is in its words, not in our lines
     begun = time.monotonic()
     __tracebackhide__ = True  # IPython and pytest leave out frames that say so
-    raised = _carry_out(pipeline, ticket)
+    raised = _carry_out(pipeline, ticket, client)
     ended = client.runs.get(started.id)
     _say(f"run {ended.name} {ended.state} in {time.monotonic() - begun:.1f} s")
     if raised is not None:
@@ -49,7 +49,7 @@ def run(pipeline: Pipeline, parameters: Mapping[str, Any]) -> Run:
     return ended
 
 
-def _carry_out(pipeline: Pipeline, ticket: Ticket) -> BaseException | None:
+def _carry_out(pipeline: Pipeline, ticket: Ticket, client: Client) -> BaseException | None:
     journal = Journal(sender(ticket), ticket.fence, heartbeat=ticket.lease / 4)
     with _progress() as heard, Capture(journal.log, own_process=False, tee=True) as capture:
         engine = Engine(ticket, journal, capture, artifact_store(ticket))
@@ -60,6 +60,9 @@ def _carry_out(pipeline: Pipeline, ticket: Ticket) -> BaseException | None:
 
         journal.begin(worker_facts(), refused=refused, stop=engine.cancel, heard=heard)
         outcome = engine.carry_out(pipeline)
+    if isinstance(outcome.raised, KeyboardInterrupt):
+        with suppress(PenstockError):  # whoever pressed Ctrl-C wanted no failure
+            client.runs.cancel(ticket.run_id)
     journal.end(outcome.outputs, outcome.error)
     return outcome.raised
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from threading import Condition
+from typing import Any, NoReturn, TextIO
 
 from penstock.author.composer import composer
 from penstock.author.handle import Handle
@@ -15,16 +16,31 @@ from penstock.author.invocations import InvocationIds
 from penstock.author.pipeline import Pipeline
 from penstock.author.schema import coerce
 from penstock.author.step import Step
-from penstock.errors import AuthoringError, InvalidInput, RunCancelled, RunFailed, fault, pointer
+from penstock.errors import (
+    AuthoringError,
+    InvalidInput,
+    PenstockError,
+    RunCancelled,
+    RunFailed,
+    Stopped,
+    TimedOut,
+    fault,
+    pointer,
+)
 from penstock.ids import new_id
+from penstock.model.artifact import Artifact
+from penstock.model.configuration import DEFAULT_MODE, ExecutionMode
 from penstock.model.launch import Ticket
 from penstock.model.run import Failure
-from penstock.runtime import materializers
+from penstock.runtime import hooks, materializers
+from penstock.runtime.artifacts import UnmaterializedArtifact
 from penstock.runtime.crew import Crew
 from penstock.runtime.journal import Journal
+from penstock.runtime.layers import Layers
 from penstock.runtime.logs import Capture
-from penstock.runtime.step import Call, Kept, Workbench, carry_out, holds_handle
+from penstock.runtime.step import Cache, Call, Kept, carry_out, holds_handle
 from penstock.runtime.tracebacks import failure
+from penstock.runtime.watch import Interrupted, Watch, Work
 from penstock.stack.contracts import ArtifactStore
 
 
@@ -39,6 +55,17 @@ class Outcome:
     outputs: dict[str, Any] | None
     error: Failure | None = None
     raised: BaseException | None = None
+
+
+@dataclass(frozen=True)
+class Process:
+    """The process that a run has for itself."""
+
+    crash: TextIO
+    """Where the interpreter writes what it was doing, should it have to end the process."""
+
+    give_up: Callable[[Failure], NoReturn]
+    """Report that the run failed with this, and end the process at once."""
 
 
 @dataclass
@@ -60,58 +87,129 @@ class Engine:
     Nothing here is shared between engines: any number of them may work in one process at once.
     """
 
-    def __init__(self, ticket: Ticket, journal: Journal, capture: Capture, store: ArtifactStore) -> None:
+    def __init__(
+        self,
+        ticket: Ticket,
+        journal: Journal,
+        capture: Capture,
+        store: ArtifactStore,
+        *,
+        cache: Cache | None = None,
+        secrets: Callable[[tuple[str, ...]], Mapping[str, str]] | None = None,
+        process: Process | None = None,
+    ) -> None:
+        """`process`, if the run has one for itself, is what ends it when nothing else stops its work."""
+        self.run_id = ticket.run_id
+        self.run_name = ticket.run_name
+        self.pipeline = ticket.pipeline
+        self.state: Any = None
+        self.store = store
+        self.journal = journal
+        self.capture = capture
+        self.cache = cache
+        self.watch = Watch(ticket.grace, self._stuck, crash=process.crash if process else None)
         self._ticket = ticket
-        self._journal = journal
-        self._store = store
-        self._bench = Workbench(ticket.run_id, store, journal, capture, self._value)
+        self._process = process
+        self._secrets = secrets
+        self._layers: Layers | None = None
         self._ids = InvocationIds()
         self._tasks: dict[str, _Task] = {}
         self._open = 0
         """How many of them have not ended."""
 
-        self._changed = threading.Condition()
+        self._changed = Condition()
         self._crew = Crew(self._changed, ticket.parallel_steps, f"penstock-{ticket.run_name}")
+        self._function = Work("")
+        """The pipeline function, which this thread will call."""
+
+        self._works: set[Work] = set()
         self._broken: BaseException | None = None
-        self._failed_step: str | None = None
-        self._threads: set[int] = set()
+        """Why no other step starts."""
+
+        self._failed: tuple[BaseException, str] | None = None
+        """What the first step that failed raised, and which it was."""
 
     def carry_out(self, pipeline: Pipeline) -> Outcome:
         """Carry out the whole run; the steps are in the journal, the run's own end is left to the caller to write."""
         try:
-            return Outcome(self._execute(pipeline))
+            self._layers = Layers(pipeline, self._ticket.configuration)
+            outcome = Outcome(self._hooked(pipeline, self._layers))
         except BaseException as error:  # noqa: BLE001  # the run must end in the record, whatever user code raised
-            step = self._failed_step if error is self._broken else None
+            failed = self._failed
+            step = failed[1] if failed is not None and error is failed[0] else None
             if step is None:
-                self._bench.capture.note(failure(error).traceback or str(error))
-            return Outcome(None, failure(error, step=step), error)
+                self.capture.note(failure(error).traceback or str(error))
+            outcome = Outcome(None, failure(error, step=step), error)
+        finally:
+            self.watch.close()
+        return outcome
+
+    def cancel(self) -> None:
+        """No further step starts, waits end, and what is running is interrupted; all with `RunCancelled`."""
+        self._stop(RunCancelled(f"Run {self.run_name} was cancelled."))
+
+    # The run
+
+    def _hooked(self, pipeline: Pipeline, layers: Layers) -> dict[str, Any]:
+        """The outputs of the run, with the pipeline's hooks called around it."""
+        said = layers.run
+        given = layers.function
+        begun, error = False, None
+        try:
+            if said.on_init is not None:
+                self.state = hooks.call(said.on_init, given, said.on_init_kwargs)
+            begun = True
+            hooks.notify(said.on_start, given, {}, self.capture)
+            outputs = self._execute(pipeline)
+        except BaseException as raised:
+            error = raised
+            if not isinstance(raised, RunCancelled):
+                hooks.notify(said.on_failure, given, {"exception": raised}, self.capture)
+            raise
+        else:
+            hooks.notify(said.on_success, given, {"outputs": outputs}, self.capture)
+            return outputs
+        finally:
+            hooks.notify(said.on_end, given, {"exception": error}, self.capture)
+            if begun:
+                hooks.notify(said.on_cleanup, given, {"state": self.state}, self.capture)
 
     def _execute(self, pipeline: Pipeline) -> dict[str, Any]:
         """Call the pipeline function with the ticket's parameters, wait for all steps, return its outputs as JSON."""
-        returned = None
-        token = composer.set(self)
-        try:
-            returned = pipeline.function(**coerce(pipeline.function, self._ticket.parameters))
-        except BaseException as error:  # noqa: BLE001  # raised below, unless a step failed before: that says more
-            self._break(error)
-        finally:
-            composer.reset(token)
-            self._drain()
+        returned, limit = None, self._ticket.timeout
+        late = TimedOut(f"Run {self.run_name} did not end within {limit} s.")
+        with self.watch.after(limit, lambda: self._stop(late)) if limit is not None else nullcontext():
+            try:
+                returned = self._called(pipeline)
+            except BaseException as error:  # noqa: BLE001  # raised below, unless a step failed before: that says more
+                self._function_failed(error)
+            finally:
+                self._drain()
+        if self._failed is not None and not isinstance(self._broken, RunCancelled | TimedOut):
+            raise self._failed[0]
         if self._broken is not None:
             raise self._broken
         self._check_all_used()
         return {name: self._shown(value) for name, value in pipeline.outputs(returned).items()}
 
-    def cancel(self) -> None:
-        """No further step starts, waits end with `RunCancelled`, and so do running steps at their next line of Python.
+    def _called(self, pipeline: Pipeline) -> Any:
+        """What the pipeline function returns. It can be interrupted, except while it is in our hands."""
+        token = composer.set(self)
+        work = self._function
+        try:
+            with self.at_work(work), work.under_way():
+                return pipeline.function(**coerce(pipeline.function, self._ticket.parameters))
+        except Interrupted:
+            assert work.cause is not None
+            raise work.cause from None
+        finally:
+            composer.reset(token)
 
-        For runs in the caller's own process, which cannot be killed; a launched run is stopped as a process.
-        """
-        self._break(RunCancelled(f"Run {self._ticket.run_name} was cancelled."))
-        with self._changed:
-            threads = set(self._threads)
-        for thread in threads:
-            _interrupt(thread)
+    def _function_failed(self, error: BaseException) -> None:
+        """The pipeline function raised. If it only learned of a failed step, the other steps go on where they may."""
+        if isinstance(error, StepFailed) and self._mode == "continue_on_failure" and self._failed is not None:
+            return
+        self._break(error)
 
     # Composer
 
@@ -120,7 +218,7 @@ class Engine:
     ) -> Any:
         """Take in one call of a step; it starts when everything it waits for has ended. Returns its handle(s) at once."""
         bound = step.bind(args, kwargs)
-        with self._changed:
+        with self._function.paused(), self._changed:
             invocation = self._ids.allocate(step.name, id)
             call = self._call(invocation, step, bound)
             upstream = frozenset(_upstream(bound)) | {self._known(one) for one in after}
@@ -129,19 +227,21 @@ class Engine:
                 self._tasks[one].waiters.append(task)
             self._tasks[invocation] = task
             self._open += 1
-            self._journal.write(
+            self.journal.write(
                 "step_declared", step=invocation, id=new_id(), name=step.name, upstream=tuple(sorted(upstream))
             )
             self._settle([task])
         return step.handles(invocation, self)
 
-    def load(self, handle: Handle) -> Any:
+    def load(self, handle: Handle, wanted: Any = None) -> Any:
         """Wait for the step and return the value. Raises `StepFailed` if there is none."""
         task = self._tasks[handle.step]
-        self._crew.work_until(lambda: task.ended, only=self._needed(handle.step))
+        if not task.ended:
+            with self._function.paused():
+                self._crew.work_until(lambda: task.ended, only=self._needed(handle.step))
         if task.error is not None:
             raise StepFailed(f"Step {handle.step} did not complete, so it has no result.") from task.error
-        return self._value(handle, None)
+        return self._value(handle, wanted)
 
     # Ordering
 
@@ -158,29 +258,37 @@ class Engine:
             elif self._broken is not None:
                 look.extend(self._skip(task, "The run was ending."))
             else:
-                self._crew.add(task.call.id, partial(self._carry_out, task))
+                timed = task.call.configuration.timeout is not None
+                self._crew.add(task.call.id, partial(self._carry_out, task), timed=timed)
 
     def _carry_out(self, task: _Task) -> None:
-        thread = threading.get_ident()
         with self._changed:
             if self._broken is not None:
                 self._settle(self._skip(task, "The run was ending."))
                 return
-            self._threads.add(thread)
+        error: BaseException | None = None
         try:
-            call = replace(task.call, artifacts=self._artifacts(task))
-            task.kept = carry_out(call, self._bench)
-            error: BaseException | None = None
+            task.kept = carry_out(replace(task.call, artifacts=self._artifacts(task)), self)
         except BaseException as raised:  # noqa: BLE001  # the thread must live on, whatever user code raises
             error = raised
+        self._finish(task, error)
+
+    def _finish(self, task: _Task, error: BaseException | None) -> None:
+        """The step has ended; what that means for the others depends on the mode of the run."""
         with self._changed:
-            self._threads.discard(thread)
-            if error is not None and self._broken is None:
-                self._broken, self._failed_step = error, task.call.id
+            if task.ended:  # given up before, because nothing could stop it
+                return
             self._settle(self._end(task, error))
+            if error is None or isinstance(error, Stopped):
+                return
+            self._failed = self._failed or (error, task.call.id)
+            if self._mode != "continue_on_failure" or not isinstance(error, Exception):
+                self._broken = self._broken or error
+        if self._mode == "fail_fast":
+            self._stop(Stopped(f"Step {task.call.id} failed, and this run fails fast."))
 
     def _skip(self, task: _Task, reason: str) -> list[_Task]:
-        self._journal.write("step_skipped", step=task.call.id, reason=reason)
+        self.journal.write("step_skipped", step=task.call.id, reason=reason)
         return self._end(task, StepFailed(f"Step {task.call.id} was skipped. {reason}"))
 
     def _end(self, task: _Task, error: BaseException | None) -> list[_Task]:
@@ -191,6 +299,20 @@ class Engine:
             other.waiting.discard(task.call.id)
         self._changed.notify_all()
         return task.waiters
+
+    # Stopping
+
+    @property
+    def _mode(self) -> ExecutionMode:
+        return (self._layers.run.execution_mode if self._layers is not None else None) or DEFAULT_MODE
+
+    def _stop(self, error: PenstockError) -> None:
+        """From now on no step starts, and what is running is interrupted because of `error`."""
+        self._break(error)
+        with self._changed:
+            works = list(self._works)
+        for work in works:
+            self.watch.interrupt(work, error)
 
     def _break(self, error: BaseException) -> None:
         """From now on no step starts; those that wait for running ones are skipped when these have ended."""
@@ -209,18 +331,51 @@ class Engine:
             with self._changed:
                 self._crew.close()
 
-    def _needed(self, step: str) -> set[str]:
-        """This step and everything that it waits for, however far up."""
-        needed, new = set[str](), {step}
-        while new:
-            needed |= new
-            new = {one for step in new for one in self._tasks[step].upstream} - needed
-        return needed
+    def _stuck(self, work: Work) -> None:
+        """Nothing stops this work. A process of our own is ended with it; elsewhere it is given up, and left alone."""
+        assert work.cause is not None
+        told = f"{work.cause.detail} It could not be stopped, "
+        if self._process is not None:
+            error = type(work.cause)(told + "so its process was ended.")
+            if work.name:
+                self.journal.write("step_failed", step=work.name, error=failure(error, step=work.name))
+            self._process.give_up(failure(error, step=work.name or None))
+        elif work.name:
+            error = type(work.cause)(told + "and goes on in the background of this process.")
+            self.journal.write("step_failed", step=work.name, error=failure(error, step=work.name))
+            self._finish(self._tasks[work.name], error)
+
+    # Bench
+
+    @contextmanager
+    def at_work(self, work: Work) -> Iterator[None]:
+        """See `Bench`."""
+        with self._changed:
+            if self._broken is not None:
+                raise Stopped("The run was ending.")
+            self._works.add(work)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._works.discard(work)
+
+    def rest(self, seconds: float) -> None:
+        """See `Bench`."""
+        with self._changed:
+            if self._changed.wait_for(lambda: self._broken is not None, timeout=seconds):
+                broken = self._broken
+                raise broken if isinstance(broken, RunCancelled | TimedOut) else Stopped("The run was ending.")
+
+    def secrets(self, names: tuple[str, ...]) -> Mapping[str, str]:
+        """See `Bench`."""
+        return self._secrets(names) if names and self._secrets is not None else {}
 
     # Values
 
     def _call(self, invocation: str, step: Step, bound: dict[str, Any]) -> Call:
         """The call with the values that were given for this very step put in the place of those in the code."""
+        assert self._layers is not None
         given = self._ticket.step_parameters.get(invocation, {})
         for name in given:
             at = pointer("steps", invocation, "parameters", name)
@@ -230,7 +385,21 @@ class Engine:
             if holds_handle(bound.get(name)):
                 mistake = fault(at, "This input is made by another step; it is no parameter.")
                 raise InvalidInput(f"'{name}' of step {invocation} cannot be given.", errors=[mistake])
-        return Call(invocation, step, {**bound, **given})
+        return Call(
+            invocation,
+            step,
+            {**bound, **given},
+            self._layers.of_step(step, invocation),
+            partial(self._layers.function_of_step, step),
+        )
+
+    def _needed(self, step: str) -> set[str]:
+        """This step and everything that it waits for, however far up."""
+        needed, new = set[str](), {step}
+        while new:
+            needed |= new
+            new = {one for step in new for one in self._tasks[step].upstream} - needed
+        return needed
 
     def _known(self, after: Any) -> str:
         name = after.step if isinstance(after, Handle) else str(after)
@@ -239,12 +408,9 @@ class Engine:
             raise AuthoringError(f"after={name!r}: no step of this id was called before. Called so far: {known}.")
         return name
 
-    def _artifacts(self, task: _Task) -> dict[str, str]:
-        return {
-            name: self._kept(value).artifact.id
-            for name, value in task.call.arguments.items()
-            if isinstance(value, Handle)
-        }
+    def _artifacts(self, task: _Task) -> dict[str, Artifact]:
+        arguments = task.call.arguments.items()
+        return {name: self._kept(value).artifact for name, value in arguments if isinstance(value, Handle)}
 
     def _kept(self, handle: Handle) -> Kept:
         return self._tasks[handle.step].kept[handle.output]
@@ -252,10 +418,12 @@ class Engine:
     def _value(self, handle: Handle, wanted: Any) -> Any:
         """The value behind a handle; one that could be changed is loaded afresh for everybody who asks."""
         kept = self._kept(handle)
+        if wanted is UnmaterializedArtifact:
+            return UnmaterializedArtifact(kept.artifact, self.store)
         if kept.shared:
             return kept.value
         # Code-bearing values are safe here: this very run wrote them, and the store checks their digest.
-        return materializers.load(kept.artifact, self._store, type_hint=wanted, allow_code=True)
+        return materializers.load(kept.artifact, self.store, type_hint=wanted, allow_code=True)
 
     def _shown(self, value: Any) -> Any:
         """A returned value for the run's record: JSON as it is, everything else as a reference to its artifact."""
@@ -266,7 +434,7 @@ class Engine:
         if not isinstance(value, Handle):
             return _plain(value)
         kept = self._kept(value)
-        inline = materializers.inline(kept.artifact, self._store)
+        inline = materializers.inline(kept.artifact, self.store)
         if inline is not None:
             return inline.value
         return {"artifact": kept.artifact.id, "type": kept.artifact.type}
@@ -296,10 +464,3 @@ def _upstream(value: Any) -> set[str]:
     if isinstance(value, list | tuple):
         return set().union(*map(_upstream, value))
     return set()
-
-
-def _interrupt(thread: int) -> None:
-    """Raise `RunCancelled` in another thread at its next bytecode (CPython's documented `PyThreadState_SetAsyncExc`)."""
-    import ctypes  # only a cancelled in-process run needs it
-
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(RunCancelled))

@@ -9,7 +9,9 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import NoReturn, TextIO
 
 import msgspec
 
@@ -18,8 +20,8 @@ from penstock.author.source import load_source
 from penstock.client.transport import Transport
 from penstock.errors import Conflict, PenstockError, ServerUnreachable
 from penstock.model.launch import Ticket
-from penstock.model.run import Batch, LogLine, Receipt
-from penstock.runtime.engine import Engine, Outcome
+from penstock.model.run import Batch, Failure, LogLine, Receipt
+from penstock.runtime.engine import Engine, Outcome, Process
 from penstock.runtime.journal import Journal
 from penstock.runtime.logs import Capture
 from penstock.runtime.spool import Spool, crash_path
@@ -47,8 +49,9 @@ def main(ticket: Ticket) -> int:
         return REFUSED
     if ticket.notes:
         journal.log([LogLine(at=datetime.now(UTC), stream="stderr", text=f"penstock: {note}") for note in ticket.notes])
-    with Capture(journal.log, own_process=True, tee=False) as capture, _crashes_noted(crash_path(*claim)):
-        outcome = _carry_out(ticket, journal, capture)
+    with Capture(journal.log, own_process=True, tee=False) as capture, _crashes_noted(crash_path(*claim)) as crash:
+        process = Process(crash, partial(_give_up, journal)) if crash is not None else None
+        outcome = _carry_out(ticket, journal, capture, process)
     try:
         journal.end(outcome.outputs, outcome.error)
     except (Conflict, ServerUnreachable) as error:
@@ -77,31 +80,38 @@ def artifact_store(ticket: Ticket) -> ArtifactStore:
     return store
 
 
-def _carry_out(ticket: Ticket, journal: Journal, capture: Capture) -> Outcome:
+def _carry_out(ticket: Ticket, journal: Journal, capture: Capture, process: Process | None) -> Outcome:
     try:
         with importing(ticket.source):
             pipeline = load_source(ticket.source, code_path(ticket.home, str(ticket.code)))
-        engine = Engine(ticket, journal, capture, artifact_store(ticket))
+        engine = Engine(ticket, journal, capture, artifact_store(ticket), process=process)
     except BaseException as error:  # noqa: BLE001  # importing the user's module can raise anything
         return Outcome(None, failure(error), error)
     return engine.carry_out(pipeline)
 
 
 @contextmanager
-def _crashes_noted(path: Path) -> Iterator[None]:
+def _crashes_noted(path: Path) -> Iterator[TextIO | None]:
     """Have the interpreter write where it is into this file if it crashes, for the supervisor to find."""
     try:
         file = path.open("w")
     except OSError:  # no room: a crash will have less to say
-        yield
+        yield None
         return
     with file:
         faulthandler.enable(file)
         try:
-            yield
+            yield file
         finally:
             faulthandler.disable()
     path.unlink(missing_ok=True)
+
+
+def _give_up(journal: Journal, error: Failure) -> NoReturn:
+    """Something in here cannot be stopped: report the end of the run, and end with it."""
+    with suppress(Conflict, ServerUnreachable):
+        journal.end(None, error)
+    os._exit(1)
 
 
 def _die(error: PenstockError, terminal: int) -> None:

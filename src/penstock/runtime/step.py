@@ -1,32 +1,44 @@
-"""The one function that carries out a step: resolve the inputs, call the user's function, keep the outputs, report."""
+"""The one function that carries out a step: resolve the inputs, look for earlier results, call, try again, keep, report."""
 
 from __future__ import annotations
 
-import os
-import sys
-import traceback
+import random
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import count
+from typing import Any, Protocol
+
+import msgspec
 
 from penstock.author.composer import composer
 from penstock.author.handle import Handle
 from penstock.author.schema import coerce
 from penstock.author.step import Step
 from penstock.client.runs import inside_step
+from penstock.errors import PenstockError, RunCancelled, Stopped, TimedOut
 from penstock.ids import new_id
 from penstock.model.artifact import Artifact
+from penstock.model.cache import CacheNote, Earlier
+from penstock.model.configuration import StepConfiguration
+from penstock.runtime import environment, hooks
+from penstock.runtime.calling import called
+from penstock.runtime.context import StepContext, current
 from penstock.runtime.journal import Journal
 from penstock.runtime.logs import Capture
 from penstock.runtime.materializers import save
 from penstock.runtime.tracebacks import failure
+from penstock.runtime.watch import Watch, Work
 from penstock.stack.contracts import ArtifactStore
 
 _SHARED = (str, int, float, bool, bytes, type(None))
 """Types whose values cannot be changed: steps may share them in memory, everything else is loaded afresh."""
 
 _INLINE_LIMIT = 64 * 1024
+_TOLD_ITEMS = 1000
+"""Of a step that yields, so many items are told to those who watch; all are kept."""
+
+_TOLD_SIZE = 4096
 
 
 @dataclass(frozen=True)
@@ -38,16 +50,39 @@ class Kept:
     shared: bool = False
 
 
-@dataclass(frozen=True)
-class Workbench:
-    """What every step of a run uses."""
+class Cache(Protocol):
+    """Looks for earlier results."""
+
+    def look(self, call: Call, given: Mapping[str, Any]) -> tuple[CacheNote, Earlier | None]:
+        """What is known of this call, and the results to take, if there are any. `given` are its constant arguments."""
+
+
+class Bench(Protocol):
+    """What every step of a run uses: the engine as its steps see it."""
 
     run_id: str
+    run_name: str
+    pipeline: str
+    state: Any
+    """What the `on_init` hook returned."""
+
     store: ArtifactStore
     journal: Journal
     capture: Capture
-    load: Callable[[Handle, Any], Any]
-    """Loads the value behind a handle, as a type."""
+    watch: Watch
+    cache: Cache | None
+
+    def load(self, handle: Handle, wanted: Any) -> Any:
+        """The value behind a handle, as a type."""
+
+    def at_work(self, work: Work) -> AbstractContextManager[None]:
+        """While this work is done: it is interrupted if the run is stopped. Raises `Stopped`, if it is stopped already."""
+
+    def rest(self, seconds: float) -> None:
+        """Wait between two attempts. Raises why, if the run is stopped meanwhile."""
+
+    def secrets(self, names: tuple[str, ...]) -> Mapping[str, str]:
+        """The values of these secrets as environment variables."""
 
 
 @dataclass(frozen=True)
@@ -57,62 +92,150 @@ class Call:
     id: str
     step: Step
     arguments: Mapping[str, Any]
-    artifacts: Mapping[str, str] = field(default_factory=dict)
-    """Argument -> id of the artifact that it is."""
+    configuration: StepConfiguration = field(default_factory=StepConfiguration)
+    function: Callable[[str], Callable[..., Any] | None] = lambda _: None
+    """A function that the code has named, by that name."""
+
+    artifacts: Mapping[str, Artifact] = field(default_factory=dict)
+    """Argument -> the artifact that it is."""
+
+    def context(self, bench: Bench) -> StepContext:
+        """What the code of the step may know of where it is."""
+        return StepContext(
+            run_id=bench.run_id,
+            run_name=bench.run_name,
+            pipeline_name=bench.pipeline,
+            step=self.id,
+            step_name=self.step.name,
+            inputs=self.artifacts,
+            extra=self.configuration.extra,
+            pipeline_state=bench.state,
+            store=bench.store,
+            journal=bench.journal,
+        )
 
 
-def carry_out(call: Call, bench: Workbench) -> dict[str, Kept]:
-    """Run one step and return its outputs by name. Whatever the user's code raises is reported and raised again."""
+def carry_out(call: Call, bench: Bench) -> dict[str, Kept]:
+    """Run one step, or take its earlier results; returns its outputs by name.
+
+    Whatever the user's code raises is reported and, if there is no retry left, raised again.
+    """
     given = {name: value for name, value in call.arguments.items() if not holds_handle(value)}
-    bench.journal.write("step_started", step=call.id, parameters=_shown(given), inputs=dict(call.artifacts))
-    with _inside(bench.run_id, call.id), bench.capture.step(call.id):
-        try:
-            result = _called(call.step.function, _resolved(call, given, bench))
-            kept = _keep(call, result, bench)
-        except BaseException as error:
-            told = failure(error, step=call.id)
-            bench.capture.note(told.traceback or told.message)
-            bench.journal.write("step_failed", step=call.id, error=told)
-            raise
+    told = {"parameters": _shown(given), "inputs": {name: one.id for name, one in call.artifacts.items()}}
+    note = None
+    if bench.cache is not None and _wants_cache(call.configuration):
+        note, earlier = bench.cache.look(call, given)
+        if earlier is not None:
+            outputs = {name: one.id for name, one in earlier.outputs.items()}
+            bench.journal.write("step_cached", step=call.id, outputs=outputs, cache=note, **told)
+            return {name: Kept(artifact) for name, artifact in earlier.outputs.items()}
+    context = call.context(bench)
+    with _inside(context), bench.capture.step(call.id):
+        kept = _attempts(call, given, bench, lambda number: _begun(call, bench, number, told, note))
     bench.journal.write("step_completed", step=call.id, outputs={name: one.artifact.id for name, one in kept.items()})
     return kept
 
 
-def _called(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
-    """What the user's function returns. A process that it forks ends here: it is no second run of what follows."""
-    process = os.getpid()
+def _wants_cache(configuration: StepConfiguration) -> bool:
+    """A policy asks for the cache, unless it is switched off."""
+    if configuration.enable_cache is not None:
+        return configuration.enable_cache
+    return configuration.cache_policy is not None
+
+
+def _begun(call: Call, bench: Bench, attempt: int, told: Mapping[str, Any], note: CacheNote | None) -> None:
+    bench.journal.write("step_started", step=call.id, attempt=attempt, cache=note, **told)
+
+
+def _attempts(call: Call, given: dict[str, Any], bench: Bench, begin: Callable[[int], None]) -> dict[str, Kept]:
+    """Try until it works, or until the retries are used up; the last error is raised."""
+    for attempt in count(1):
+        begin(attempt)
+        try:
+            kept = _attempt(call, given, bench, attempt)
+        except BaseException as error:
+            wait = _wait(call.configuration, attempt, error)
+            told = failure(error, step=call.id)
+            if not isinstance(error, RunCancelled | Stopped):
+                bench.capture.note(told.traceback or told.message)
+            if wait is not None:
+                bench.journal.write("step_retrying", step=call.id, error=told, attempt=attempt, delay=wait)
+                bench.capture.note(f"penstock: attempt {attempt} failed; again in {wait:.3g} s.")
+                try:
+                    bench.rest(wait)
+                except PenstockError as stopped:
+                    _end(call, bench, stopped)
+                    raise
+                continue
+            _end(call, bench, error)
+            raise
+        _notify(call, bench, "on_success", {})
+        _notify(call, bench, "on_end", {"exception": None})
+        return kept
+    raise AssertionError  # `count` has no end
+
+
+def _wait(configuration: StepConfiguration, attempt: int, error: BaseException) -> float | None:
+    """Seconds until the next attempt; None if there is none."""
+    retry = configuration.retry
+    if retry is None or attempt > retry.max_retries or isinstance(error, RunCancelled | Stopped):
+        return None
+    if not retry.concerns(error):
+        return None
+    return retry.wait_before(attempt, random.random())  # noqa: S311  # it only spreads the load
+
+
+def _end(call: Call, bench: Bench, error: BaseException) -> None:
+    """Report that the step has not completed, and tell its hooks."""
+    if isinstance(error, RunCancelled | Stopped):
+        bench.journal.write("step_cancelled", step=call.id, reason=str(error))
+    else:
+        bench.journal.write("step_failed", step=call.id, error=failure(error, step=call.id))
+        _notify(call, bench, "on_failure", {"exception": error})
+    _notify(call, bench, "on_end", {"exception": error})
+
+
+def _notify(call: Call, bench: Bench, hook: str, offered: Mapping[str, Any]) -> None:
+    hooks.notify(getattr(call.configuration, hook), call.function, offered, bench.capture)
+
+
+def _attempt(call: Call, given: dict[str, Any], bench: Bench, attempt: int) -> dict[str, Kept]:
+    """One try, within its time. What interrupts it is raised as its cause, whatever user code made of that."""
+    work, configuration = Work(call.id), call.configuration
+    context = current.get()
+    assert context is not None
+    token = current.set(replace(context, attempt=attempt, noted={}))
+    late = TimedOut(f"Step {call.id} did not end within {configuration.timeout} s.")
+    variables = {**configuration.environment, **bench.secrets(configuration.secrets)}
     try:
-        result = function(**arguments)
+        with (
+            environment.variables(variables),
+            bench.at_work(work),
+            bench.watch.limited(work, configuration.timeout, late),
+        ):
+            _notify(call, bench, "on_start", {})
+            result = called(call.step.function, _resolved(call, given, bench), work)
+            kept = _keep(call, result, bench)
     except BaseException as error:
-        if os.getpid() != process:
-            _end_fork(error)
+        if work.cause is not None:
+            raise work.cause.with_traceback(error.__traceback__) from None
         raise
-    if os.getpid() != process:
-        _end_fork(None)
-    return result
-
-
-def _end_fork(error: BaseException | None) -> NoReturn:
-    """End a forked process as the interpreter would, without our threads, which stayed with its parent."""
-    status = 0
-    if isinstance(error, SystemExit):
-        status = error.code if isinstance(error.code, int) else int(error.code is not None)
-    elif error is not None:
-        traceback.print_exception(error)
-        status = 1
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(Exception):
-            stream.flush()
-    os._exit(status)
+    finally:
+        current.reset(token)
+    if work.cause is not None:  # it ended all the same, just too late
+        raise work.cause
+    return kept
 
 
 @contextmanager
-def _inside(run_id: str, step: str) -> Iterator[None]:
+def _inside(context: StepContext) -> Iterator[None]:
     """In here steps are plain functions, and a run that is triggered knows this step as its parent."""
-    composing, parent = composer.set(None), inside_step.set((run_id, step))
+    composing, parent = composer.set(None), inside_step.set((context.run_id, context.step))
+    token = current.set(context)
     try:
         yield
     finally:
+        current.reset(token)
         composer.reset(composing)
         inside_step.reset(parent)
 
@@ -126,7 +249,7 @@ def holds_handle(value: Any) -> bool:
     return isinstance(value, list | tuple) and any(holds_handle(item) for item in value)
 
 
-def _resolved(call: Call, given: dict[str, Any], bench: Workbench) -> dict[str, Any]:
+def _resolved(call: Call, given: dict[str, Any], bench: Bench) -> dict[str, Any]:
     """The arguments for the user's function: constants as the annotated types, handles as the values they stand for."""
     values = coerce(call.step.function, given, at=("steps", call.id, "parameters"))
     for name, value in call.arguments.items():
@@ -135,7 +258,7 @@ def _resolved(call: Call, given: dict[str, Any], bench: Workbench) -> dict[str, 
     return values
 
 
-def _loaded(value: Any, wanted: Any, bench: Workbench) -> Any:
+def _loaded(value: Any, wanted: Any, bench: Bench) -> Any:
     if isinstance(value, Handle):
         return bench.load(value, wanted)
     if isinstance(value, dict):
@@ -147,14 +270,30 @@ def _loaded(value: Any, wanted: Any, bench: Workbench) -> Any:
     return value
 
 
-def _keep(call: Call, result: Any, bench: Workbench) -> dict[str, Kept]:
+def _keep(call: Call, result: Any, bench: Bench) -> dict[str, Kept]:
     kept = {}
+    if call.step.signature.yields:
+        result = _told(result, call, bench)
     for name, value in call.step.split(result).items():
         artifact = save(value, bench.store, id=new_id(), run_id=bench.run_id, step=call.id, output=name)
         bench.journal.write("artifact", step=call.id, output=name, artifact=artifact)
         shared = isinstance(value, _SHARED) and artifact.size <= _INLINE_LIMIT
         kept[name] = Kept(artifact, value if shared else None, shared)
     return kept
+
+
+def _told(items: Iterator[Any], call: Call, bench: Bench) -> Iterator[Any]:
+    """The items of a step that yields, on their way to the store; the first ones are told to those who watch the run."""
+    (output,) = call.step.outputs()
+    for index, item in enumerate(items):
+        if index < _TOLD_ITEMS:
+            values = {"index": index} | ({"value": item} if _is_small(item) else {})
+            bench.journal.write("item", step=call.id, output=output.name, values=values)
+        yield item
+
+
+def _is_small(item: Any) -> bool:
+    return _is_json(item) and len(msgspec.json.encode(item)) <= _TOLD_SIZE
 
 
 def _shown(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import traceback
 from pathlib import Path
 from typing import TypeVar
 
+from penstock.author.unseen import PARSING
 from penstock.errors import PenstockError
 from penstock.model.run import Failure
 from penstock.runtime.lines import storable
@@ -56,7 +57,8 @@ def _traceback(exception: BaseException) -> str | None:
     try:
         found = traceback.TracebackException.from_exception(exception)
         _clean(found, whole=isinstance(exception, PenstockError))
-        return _bounded("".join(found.format()), LIMIT)
+        with PARSING:  # lines are parsed to mark what in them failed
+            return _bounded("".join(found.format()), LIMIT)
     except Exception:  # noqa: BLE001  # such as source files that cannot be read, or an exception that lies about itself
         return None
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from types import NoneType, UnionType
-from typing import Any, get_args, get_origin
+from typing import Any, get_args, get_origin, get_type_hints
 
 import msgspec
 from fastapi import FastAPI, Request, Response
@@ -78,7 +79,10 @@ def _fault(request: Request, detail: Mapping[str, Any]) -> dict[str, Any]:
     """One of pydantic's details as a fault. `loc` begins with the part of the request: body, query, path, header."""
     place, *inner = detail["loc"]
     at = pointer(*inner) if place == "body" else pointer(place, *inner)
-    if detail["type"] == "extra_forbidden":
+    own = (detail.get("ctx") or {}).get("error")
+    if isinstance(own, InvalidInput) and own.errors:  # a rule of the record itself
+        return {**own.errors[0], "pointer": at + str(own.errors[0]["pointer"])}
+    if detail["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         allowed = _allowed(request, inner[:-1]) if place == "body" else ()
         return fault(at, "There is no such field.", allowed=allowed, given=str(inner[-1]))
     return fault(at, f"{detail['msg']}.")
@@ -89,12 +93,16 @@ def _allowed(request: Request, inner: list[Any]) -> list[str]:
     field = getattr(request.scope.get("route"), "body_field", None)
     model = _model(getattr(getattr(field, "field_info", None), "annotation", None))
     for part in inner:
-        if get_origin(model) is dict:
-            model = _model(get_args(model)[1])
-        else:
-            described = getattr(model, "model_fields", {}).get(part)
-            model = _model(getattr(described, "annotation", None))
-    return list(getattr(model, "model_fields", {}))
+        model = _model(get_args(model)[1] if get_origin(model) is dict else _members(model).get(part))
+    return list(_members(model))
+
+
+def _members(model: Any) -> dict[str, Any]:
+    """The fields of a model or dataclass, with their types."""
+    if is_dataclass(model):
+        hints = get_type_hints(model)
+        return {one.name: hints[one.name] for one in fields(model)}
+    return {name: field.annotation for name, field in getattr(model, "model_fields", {}).items()}
 
 
 def _model(annotation: Any) -> Any:

@@ -5,19 +5,17 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
 
 import msgspec
 from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
-from pydantic import Field
 
 from penstock.control import runs
 from penstock.control.installation import Installation
 from penstock.errors import InvalidInput, fault
 from penstock.model.account import Principal
-from penstock.model.inputs import Inputs
+from penstock.model.configuration import PipelineRunConfiguration, said
 from penstock.model.launch import Ticket
 from penstock.model.run import Cause, Run
 from penstock.server.bodies import Strict, answer
@@ -29,24 +27,9 @@ LONGEST_WAIT = 300.0
 _WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,6}(?:\.\d{1,3})?)(?=$|[,;\s])")
 
 
-class StepConfiguration(Strict):
-    """What can be said of one step, under its invocation id."""
-
-    parameters: dict[str, Any] = Field(default={}, description="Argument of the step -> value.")
-
-
-class Configuration(Strict):
-    """A run configuration: values for the pipeline, and for single steps."""
-
-    parameters: dict[str, Any] = Field(default={}, description="Pipeline parameter -> value.")
-    steps: dict[str, StepConfiguration] = Field(default={}, description="Invocation id -> what is said of this step.")
-    run_name: str | None = Field(default=None, max_length=128)
-    tags: tuple[str, ...] = Field(default=(), max_length=50)
-
-    def inputs(self) -> Inputs:
-        """The values alone."""
-        steps = {step: configured.parameters for step, configured in self.steps.items()}
-        return Inputs(parameters=self.parameters, steps=steps)
+def plain(body: PipelineRunConfiguration) -> PipelineRunConfiguration:
+    """The run configuration in a body that has more than that."""
+    return PipelineRunConfiguration(**{one.name: getattr(body, one.name) for one in fields(PipelineRunConfiguration)})
 
 
 class ParentStep(Strict):
@@ -61,7 +44,7 @@ class Trigger:
     """One wish to start a run, whoever brings it."""
 
     target: runs.Target
-    configuration: Configuration
+    configuration: PipelineRunConfiguration
     principal: Principal
     parent: ParentStep | None = None
     claim: bool = False
@@ -76,12 +59,7 @@ class Trigger:
 async def trigger(request: Request, here: Installation, wish: Trigger) -> Response:
     """Start the run, wait if the caller prefers to, and answer: 202 while it goes on, 200 when it has ended."""
     wait = preferred_wait(request)
-    options = runs.Options(
-        run_name=wish.configuration.run_name,
-        tags=wish.configuration.tags,
-        once=_once(request, wish),
-        claim=wish.claim,
-    )
+    options = runs.Options(once=_once(request, wish), claim=wish.claim)
     started = await run_in_threadpool(_start, here, wish, options)
     if wish.claim:
         return answer({"run": started.run, "ticket": await run_in_threadpool(_ticket, here, started.run)}, 201)
@@ -119,7 +97,7 @@ async def wait_for_end(here: Installation, run: Run, seconds: float) -> Run:
 
 def _start(here: Installation, wish: Trigger, options: runs.Options) -> runs.Started:
     with here.db.write() as session:
-        return runs.start(session, here, wish.target, wish.configuration.inputs(), options, wish.cause())
+        return runs.start(session, here, wish.target, wish.configuration, options, wish.cause())
 
 
 def _ticket(here: Installation, run: Run) -> Ticket:
@@ -139,5 +117,5 @@ def _once(request: Request, wish: Trigger) -> runs.Once | None:
     if not 1 <= len(key) <= 255 or not key.isprintable():
         mistake = fault("/headers/Idempotency-Key", "A key has 1 to 255 printable characters.")
         raise InvalidInput("This idempotency key cannot be used.", errors=[mistake])
-    content = msgspec.json.encode([wish.target, wish.configuration.model_dump(mode="json")], order="deterministic")
+    content = msgspec.json.encode([wish.target, said(wish.configuration)], order="deterministic")
     return runs.Once(key=key, fingerprint=hashlib.sha256(content).hexdigest())

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, bindparam, func, or_, select, update
+from sqlalchemy import Select, bindparam, delete, func, or_, select, update
 from sqlalchemy import insert as into
 
 from penstock.errors import found
@@ -18,17 +18,33 @@ from penstock.store.pipelines import id_of
 from penstock.store.records import Record
 from penstock.store.session import ReadSession, WriteSession
 from penstock.store.tables import run_tags, runs, step_runs
-from penstock.store.upsert import upsert
+from penstock.store.upsert import insert_new, upsert
 
 _RUN = Record(Run, runs)
 _STEP_RUN = Record(StepRun, step_runs)
-_MOVING = ("state", "reason", "outputs", "error", "sequence", "lease_owner", "lease_expires", "started", "ended")
+_MOVING = (
+    "state",
+    "reason",
+    "outputs",
+    "error",
+    "metadata",
+    "tags",
+    "sequence",
+    "lease_owner",
+    "lease_expires",
+    "started",
+    "ended",
+)
 """What changes in the life of a run, besides the fence, which only a claim moves."""
 
 _STEP_FIXED = ("id", "run_id", "step", "name", "created")
 
 _INSERT = into(runs)
-_INSERT_TAG = into(run_tags)
+_INSERT_TAG = insert_new(run_tags)
+_REMOVE_TAGS = delete(run_tags).where(
+    run_tags.c.run_id == bindparam("id"), run_tags.c.tag.not_in(bindparam("kept", expanding=True))
+)
+_ANNOTATE = update(runs).where(runs.c.id == bindparam("ref"))
 _RUNS = select(*_RUN.columns)
 _BY_ID = _RUNS.where(runs.c.id == bindparam("ref"))
 _BY_NAME = _RUNS.where(runs.c.name == bindparam("ref"))
@@ -90,13 +106,28 @@ class RunFilter:
     snapshot_id: str | None = None
     name: str | None = None
     tag: str | None = None
+    parent: str | None = None
+    """Id of the run of whose steps they were started."""
 
 
 def insert(ws: WriteSession, run: Run) -> None:
     """Keep a new run with its tags. Raises `Conflict` if its name is used."""
-    ws.change(_INSERT, _RUN.row(run), taken=f"There is already a run named '{run.name}'.")
+    row = _RUN.row(run) | {"parent_run_id": run.cause.parent_run_id}
+    ws.change(_INSERT, row, taken=f"There is already a run named '{run.name}'.")
+    tag(ws, run)
+
+
+def tag(ws: WriteSession, run: Run) -> None:
+    """Have the run found by its tags, and by no others."""
+    ws.change(_REMOVE_TAGS, {"id": run.id, "kept": list(run.tags)})
     # A set: a tag that was given twice is one tag.
-    ws.change(_INSERT_TAG, [{"tag": tag, "run_id": run.id} for tag in sorted(set(run.tags))])
+    ws.change(_INSERT_TAG, [{"tag": name, "run_id": run.id} for name in sorted(set(run.tags))])
+
+
+def annotate(ws: WriteSession, run: Run) -> None:
+    """Write the metadata and the tags of a run, also of one that has ended."""
+    ws.change(_ANNOTATE, {"ref": run.id, "metadata": run.metadata, "tags": run.tags})
+    tag(ws, run)
 
 
 def get(rs: ReadSession, ref: str) -> Run:
@@ -230,6 +261,8 @@ def _filtered(wanted: RunFilter) -> Select[Any]:
         statement = statement.where(runs.c.snapshot_id == wanted.snapshot_id)
     if wanted.name is not None:
         statement = statement.where(runs.c.name == wanted.name)
+    if wanted.parent is not None:
+        statement = statement.where(runs.c.parent_run_id == wanted.parent)
     return statement
 
 

@@ -21,6 +21,8 @@ from sqlalchemy import (
 )
 
 from penstock.model.artifact import File
+from penstock.model.cache import CacheNote
+from penstock.model.configuration import PipelineRunConfiguration
 from penstock.model.run import Cause, Failure, RunState, StepState
 from penstock.model.snapshot import Content
 from penstock.model.stack import Component
@@ -154,6 +156,8 @@ runs = Table(
     _json("parameters", _Values),
     _json("step_parameters", dict[str, _Values]),
     _json("origins", dict[str, str]),
+    _json("configuration", PipelineRunConfiguration),
+    _json("metadata", _Values),
     _json("cause", Cause),
     _json("tags", _Names),
     _json("outputs", _Values, nullable=True),
@@ -165,12 +169,15 @@ runs = Table(
     _time("created"),
     _time("started", nullable=True),
     _time("ended", nullable=True),
+    # Of the cause, to be searched by: the run of whose step this one was started.
+    Column("parent_run_id", String(36)),
     # Ids are time-ordered: each of these gives the oldest or the newest run of its kind without sorting.
     Index(None, "state", "id"),
     Index(None, "pipeline_id", "id"),
     Index(None, "snapshot_id", "id"),
     Index(None, "template_id", "id", **_where("template_id IS NOT NULL")),
     Index(None, "template_name", "id", **_where("template_name IS NOT NULL")),
+    Index(None, "parent_run_id", "id", **_where("parent_run_id IS NOT NULL")),
     Index(None, "lease_expires", **_where("lease_expires IS NOT NULL")),
     Index(None, "lease_owner", **_where("lease_owner IS NOT NULL")),
 )
@@ -192,12 +199,14 @@ step_runs = Table(
     Column("step", Text, nullable=False),
     Column("name", Text, nullable=False),
     Column("state", Choice(StepState), nullable=False),
+    Column("attempt", Integer, nullable=False),
     _json("reason", str, nullable=True),
     _json("upstream", _Names),
     _json("parameters", _Values),
     _json("inputs", dict[str, str]),
     _json("outputs", dict[str, str]),
     _json("error", Failure, nullable=True),
+    _json("cache", CacheNote, nullable=True),
     _json("metadata", _Values),
     _time("created"),
     _time("started", nullable=True),

@@ -17,7 +17,8 @@ from penstock.author.freeze import freeze
 from penstock.author.pipeline import Pipeline
 from penstock.author.source import load_source
 from penstock.errors import AuthoringError, InvalidInput
-from penstock.model.inputs import Inputs, resolve
+from penstock.model.configuration import PipelineRunConfiguration, StepConfiguration
+from penstock.model.inputs import resolve
 from penstock.model.snapshot import Content, Snapshot, snapshot_id
 from penstock.model.template import config_template
 
@@ -90,7 +91,9 @@ def test_content_survives_the_way_to_the_server(flow: Pipeline) -> None:
 def test_the_server_can_merge_values_into_it(flow: Pipeline) -> None:
     content = freeze(flow).content
     snapshot = Snapshot(id=snapshot_id(content), pipeline_id="p", content=content, created=datetime.now(UTC))
-    effective = resolve(snapshot, Inputs(parameters={"n": 4}, steps={"one": {"n": 5}}))
+    effective = resolve(
+        snapshot, PipelineRunConfiguration(parameters={"n": 4}, steps={"one": StepConfiguration(parameters={"n": 5})})
+    )
     assert effective.parameters == {"n": 4, "tags": ["a", "b", "c", "d"]}
     assert effective.step_parameters == {"one": {"n": 5}}
     assert config_template(snapshot) == {
@@ -98,7 +101,12 @@ def test_the_server_can_merge_values_into_it(flow: Pipeline) -> None:
         "steps": {"one": {"parameters": {"n": 3}}},
     }
     with pytest.raises(InvalidInput) as caught:
-        resolve(snapshot, Inputs(parameters={"n": "x"}, steps={"one": {"m": 1}, "two": {}}))
+        resolve(
+            snapshot,
+            PipelineRunConfiguration(
+                parameters={"n": "x"}, steps={"one": StepConfiguration(parameters={"m": 1}), "two": StepConfiguration()}
+            ),
+        )
     assert {fault["pointer"] for fault in caught.value.errors} == {
         "/parameters/n",
         "/steps/one/parameters/m",

@@ -102,11 +102,14 @@ def variable(*many: Any) -> None: ...
 def positional(a: Any, /) -> None: ...
 
 
+def test_what_yields_and_what_is_waited_for_is_known() -> None:
+    kinds = {one: (signature(one).asynchronous, signature(one).yields) for one in (asynchronous, generator)}
+    assert kinds == {asynchronous: (True, False), generator: (False, True)}
+
+
 @pytest.mark.parametrize(
     ("function", "advice"),
     [
-        (asynchronous, "asyncio.run"),
-        (generator, "Return the values"),
         (variable, "write each of them out"),
         (positional, "positional-only"),
     ],

@@ -9,7 +9,7 @@ import pytest
 from penstock import step
 from penstock.author.handle import Handle
 from penstock.errors import AuthoringError
-from penstock.model.graph import Output
+from penstock.model.graph import ArtifactConfig, Output
 
 if TYPE_CHECKING:
     from tests.unit.author.conftest import Recorder
@@ -97,7 +97,8 @@ def test_a_wrong_call_names_the_step_and_what_is_allowed(recorder: Recorder) -> 
 
 
 def test_outputs_and_split_follow_the_annotation() -> None:
-    assert split.outputs() == (Output(name="train", type="list[int]"), Output(name="output_1", type="list[int]"))
+    named = Output(name="train", type="list[int]", artifact=ArtifactConfig(name="train"))
+    assert split.outputs() == (named, Output(name="output_1", type="list[int]"))
     assert split.split(([1], [2])) == {"train": [1], "output_1": [2]}
     assert notify.outputs() == ()
     assert guess.outputs() == (Output(name="output", type="Any"),)

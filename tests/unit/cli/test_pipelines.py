@@ -58,9 +58,7 @@ class TestRun:
         assert (done.status, done.json["state"]) == (0, "queued")
         content = server.bodies("POST", "/pipeline_snapshots")[0]["content"]
         assert (content["pipeline"], content["source"]) == ("train", f"{flow}:train")
-        assert server.bodies("POST", "/runs") == [
-            {"snapshot_id": SNAPSHOT_ID, "parameters": {"lr": 1, "name": "1"}, "steps": {}}
-        ]
+        assert server.bodies("POST", "/runs") == [{"snapshot_id": SNAPSHOT_ID, "parameters": {"lr": 1, "name": "1"}}]
 
     def test_a_pipeline_that_is_not_there(self, penstock: Any, home: Path, flow: str) -> None:
         done = penstock("pipeline", "run", f"{flow}.trian")
@@ -109,5 +107,5 @@ class TestSnapshot:
         server.on("GET", "/pipeline_snapshots/prod", snapshot_json)
         penstock("pipeline", "snapshot", "run", "prod", "--step-param", "fit.depth=3", "--no-wait")
         assert server.bodies("POST", "/runs") == [
-            {"snapshot_id": SNAPSHOT_ID, "parameters": {}, "steps": {"fit": {"parameters": {"depth": 3}}}}
+            {"snapshot_id": SNAPSHOT_ID, "steps": {"fit": {"parameters": {"depth": 3}}}}
         ]

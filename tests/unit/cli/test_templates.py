@@ -49,7 +49,7 @@ class TestRun:
         done = penstock("run-template", "run", "daily", "-p", "lr=1", "-p", "name=1", "--no-wait", "--run-name", "r")
         assert done.status == 0
         assert server.bodies("POST", "/runs") == [
-            {"template": "daily", "parameters": {"lr": 1, "name": "1"}, "steps": {}, "run_name": "r"}
+            {"template": "daily", "parameters": {"lr": 1, "name": "1"}, "run_name": "r"}
         ]
         assert "queued" in done.stdout
 

@@ -11,12 +11,15 @@ from hypothesis import strategies as st
 
 from penstock.client import configuration
 from penstock.errors import InvalidInput
+from penstock.model.configuration import said
 
 
 class TestChecked:
     def test_bare_and_wrapped_are_the_same(self) -> None:
         bare = {"parameters": {"lr": 0.1}, "steps": {"train": {"parameters": {"n": 1}}}, "run_name": "x", "tags": ["a"]}
-        assert configuration.checked({"run_configuration": bare}) == configuration.checked(bare) == bare
+        checked = configuration.checked(bare)
+        assert configuration.checked({"run_configuration": bare}) == configuration.checked(checked) == checked
+        assert said(checked) == bare
 
     def test_an_unknown_field_is_named(self) -> None:
         with pytest.raises(InvalidInput) as caught:
@@ -42,7 +45,7 @@ class TestChecked:
 
     def test_times_and_tuples_can_be_sent(self) -> None:
         given = {"parameters": {"day": dt.date(2024, 1, 1), "shape": (1, 2)}}
-        assert configuration.checked(given) == given
+        assert said(configuration.checked(given)) == given
 
     @pytest.mark.parametrize("wrong", [{"run_configuration": [1]}, {"run_configuration": "x"}])
     def test_something_else_than_a_mapping(self, wrong: dict[str, Any]) -> None:
@@ -56,7 +59,7 @@ class TestChecked:
         )
     )
     def test_every_json_value_passes(self, value: Any) -> None:
-        assert configuration.checked({"parameters": {"x": value}}) == {"parameters": {"x": value}}
+        assert configuration.checked({"parameters": {"x": value}}).parameters == {"x": value}
 
 
 class TestRead:

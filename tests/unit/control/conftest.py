@@ -15,8 +15,8 @@ from penstock.control.bell import Bell
 from penstock.control.installation import Installation, now
 from penstock.control.tokens import Signer
 from penstock.ids import digest_of
+from penstock.model.configuration import PipelineRunConfiguration, laid_over
 from penstock.model.graph import Binding, Graph, Invocation
-from penstock.model.inputs import Inputs
 from penstock.model.run import Cause, Run
 from penstock.model.snapshot import Content, Environment, Snapshot
 from penstock.settings import Settings
@@ -66,9 +66,15 @@ class House:
             return templates.publish(session, templates.Publication(name=name, snapshot=snapshot.id))[0].id
 
     def start(
-        self, target: str = "daily", depth: Any = None, cause: Cause | None = None, **options: Any
+        self,
+        target: str = "daily",
+        depth: Any = None,
+        cause: Cause | None = None,
+        said: PipelineRunConfiguration | None = None,
+        **options: Any,
     ) -> runs.Started:
-        inputs = Inputs(parameters={} if depth is None else {"depth": depth})
+        given = PipelineRunConfiguration(parameters={} if depth is None else {"depth": depth})
+        inputs = laid_over(said or PipelineRunConfiguration(), given)
         with self.here.db.write() as session:
             return runs.start(
                 session, self.here, runs.Target(template=target), inputs, runs.Options(**options), cause or Cause()

@@ -8,13 +8,13 @@ import pytest
 
 from penstock.control import runs, snapshots
 from penstock.errors import Conflict, InvalidInput, KeyReused, NotFound
-from penstock.model.inputs import Inputs
+from penstock.model.configuration import PipelineRunConfiguration
 from penstock.model.run import Cause, RunState
 from tests.unit.control.conftest import CONTENT, House
 
 
 def test_a_run_knows_where_it_comes_from(daily: House) -> None:
-    run = daily.start("daily@v1", depth=5, tags=("a", "a"), run_name="mine").run
+    run = daily.start("daily@v1", depth=5, said=PipelineRunConfiguration(tags=("a", "a"), run_name="mine")).run
     assert daily.run("mine") == run
     assert (run.state, run.parameters, run.tags) == (RunState.QUEUED, {"depth": 5}, ("a",))
     assert (run.template_name, run.template_version, run.pipeline_name) == ("daily", 1, "train")
@@ -23,10 +23,10 @@ def test_a_run_knows_where_it_comes_from(daily: House) -> None:
 
 def test_a_target_is_exactly_one_thing(daily: House) -> None:
     with daily.here.db.write() as session, pytest.raises(InvalidInput, match="Say what to run"):
-        runs.start(session, daily.here, runs.Target(), Inputs(), runs.Options(), Cause())
+        runs.start(session, daily.here, runs.Target(), PipelineRunConfiguration(), runs.Options(), Cause())
     both = runs.Target(template="daily", pipeline="train")
     with daily.here.db.write() as session, pytest.raises(InvalidInput, match="Say what to run"):
-        runs.start(session, daily.here, both, Inputs(), runs.Options(), Cause())
+        runs.start(session, daily.here, both, PipelineRunConfiguration(), runs.Options(), Cause())
 
 
 def test_a_pipeline_means_its_latest_runnable_snapshot(daily: House) -> None:
@@ -34,7 +34,7 @@ def test_a_pipeline_means_its_latest_runnable_snapshot(daily: House) -> None:
     daily.snapshot(replace(CONTENT, code=None, code_note="It was a notebook."))
     with daily.here.db.write() as session:
         target = runs.Target(pipeline="train")
-        started = runs.start(session, daily.here, target, Inputs(), runs.Options(), Cause())
+        started = runs.start(session, daily.here, target, PipelineRunConfiguration(), runs.Options(), Cause())
     assert started.run.snapshot_id == newest.id
 
 
@@ -42,9 +42,11 @@ def test_a_snapshot_without_code_cannot_be_launched_but_claimed(house: House) ->
     snapshot = house.snapshot(replace(CONTENT, code=None, code_note="It was a notebook."))
     target = runs.Target(snapshot=snapshot.id)
     with house.here.db.write() as session, pytest.raises(Conflict, match="notebook"):
-        runs.start(session, house.here, target, Inputs(), runs.Options(), Cause())
+        runs.start(session, house.here, target, PipelineRunConfiguration(), runs.Options(), Cause())
     with house.here.db.write() as session:
-        claimed = runs.start(session, house.here, target, Inputs(), runs.Options(claim=True), Cause()).run
+        claimed = runs.start(
+            session, house.here, target, PipelineRunConfiguration(), runs.Options(claim=True), Cause()
+        ).run
     assert (claimed.state, claimed.fence) == (RunState.STARTING, 1)
     assert runs.held_by_caller(claimed)
 
@@ -72,9 +74,9 @@ def test_a_refusal_writes_nothing_and_keeps_the_key_free(daily: House) -> None:
 
 
 def test_a_name_is_used_once(daily: House) -> None:
-    daily.start(run_name="mine")
+    daily.start(said=PipelineRunConfiguration(run_name="mine"))
     with pytest.raises(Conflict, match="mine"):
-        daily.start(run_name="mine")
+        daily.start(said=PipelineRunConfiguration(run_name="mine"))
 
 
 def test_a_queued_run_is_cancelled_at_once_and_a_claimed_one_is_asked_to_stop(daily: House) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from penstock.errors import InvalidInput
+from penstock.model.configuration import PipelineRunConfiguration, StepConfiguration
 from penstock.model.graph import Binding, Graph, Invocation
-from penstock.model.inputs import Effective, Inputs, resolve
+from penstock.model.inputs import Effective, resolve
 from penstock.model.snapshot import Content, Environment, Snapshot
 
 
@@ -49,18 +50,21 @@ def snapshot(*, dynamic: bool = False, required: bool = False) -> Snapshot:
     return Snapshot(id="s", pipeline_id="p", content=content, created=datetime.now(UTC))
 
 
-def given(parameters: dict[str, Any] | None = None, **steps: dict[str, Any]) -> Inputs:
-    return Inputs(parameters=parameters or {}, steps=steps)
+def given(parameters: dict[str, Any] | None = None, **steps: dict[str, Any]) -> PipelineRunConfiguration:
+    said = {step: StepConfiguration(parameters=values) for step, values in steps.items()}
+    return PipelineRunConfiguration(parameters=parameters or {}, steps=said)
 
 
-def faults(inputs: Inputs, **options: bool) -> dict[str, dict[str, Any]]:
+def faults(inputs: PipelineRunConfiguration, **options: bool) -> dict[str, dict[str, Any]]:
     with pytest.raises(InvalidInput) as caught:
         resolve(snapshot(**options), inputs)
     return {fault["pointer"]: fault for fault in caught.value.errors}
 
 
 def test_defaults_fill_what_was_not_given_and_every_value_knows_its_origin() -> None:
-    assert resolve(snapshot(), given({"depth": 5}, load={"sep": ";"})) == Effective(
+    said = given({"depth": 5}, load={"sep": ";"})
+    assert resolve(snapshot(), said) == Effective(
+        configuration=said,
         parameters={"depth": 5, "data_url": "a.csv"},
         step_parameters={"load": {"sep": ";"}},
         origins={

@@ -7,6 +7,7 @@ from dataclasses import replace
 import msgspec
 
 from penstock.ids import is_id
+from penstock.model.configuration import PipelineRunConfiguration
 from penstock.model.graph import Binding, Graph, Invocation
 from penstock.model.snapshot import Content, Environment, snapshot_id
 
@@ -34,5 +35,9 @@ def test_the_order_of_keys_does_not_count() -> None:
 
 
 def test_any_other_content_has_another_id() -> None:
-    others = [replace(CONTENT, code="b" * 64), replace(CONTENT, source="m:other"), replace(CONTENT, settings={"x": 1})]
+    others = [
+        replace(CONTENT, code="b" * 64),
+        replace(CONTENT, source="m:other"),
+        replace(CONTENT, given=PipelineRunConfiguration(timeout=1)),
+    ]
     assert len({snapshot_id(one) for one in [CONTENT, *others]}) == 4

@@ -9,11 +9,18 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from penstock.runtime import patches
+from tests.unit.runtime.benching import Bench
 from tests.unit.runtime.capturing import Log
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path / "artifacts")
 
 
 @pytest.fixture

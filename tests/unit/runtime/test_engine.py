@@ -6,80 +6,15 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from penstock import pipeline, step
-from penstock.author.pipeline import Pipeline
 from penstock.errors import AuthoringError, InvalidInput, RunCancelled
-from penstock.model.launch import Ticket
-from penstock.model.run import Batch, Event, Receipt, RunState
-from penstock.model.stack import Component
 from penstock.runtime.engine import Engine, Outcome
-from penstock.runtime.journal import Journal
-from penstock.runtime.logs import Capture
-from penstock.stack.flavors.file_store import FileStore
-
-
-class Bench:
-    """Runs pipelines, each with a journal of its own, and keeps what was reported."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def ticket(self, parameters: dict[str, Any], steps: dict[str, dict[str, Any]] | None = None) -> Ticket:
-        return Ticket(
-            run_id="r",
-            run_name="run",
-            fence=1,
-            pipeline="p",
-            source="m:p",
-            code=None,
-            parameters=parameters,
-            step_parameters=steps or {},
-            artifact_store=Component(flavor="file"),
-            server="",
-            token="",
-            home=str(self.path),
-            lease=10,
-            grace=1,
-            parallel_steps=4,
-        )
-
-    def run(
-        self,
-        made: Pipeline,
-        steps: dict[str, dict[str, Any]] | None = None,
-        watch: Callable[[Engine], None] = lambda _: None,
-        **parameters: Any,
-    ) -> tuple[Outcome, list[Event]]:
-        events: list[Event] = []
-
-        def send(batch: Batch) -> Receipt:
-            events.extend(batch.events)
-            return Receipt(state=RunState.RUNNING, sequence=0)
-
-        journal = Journal(send, 1)
-        with Capture(journal.log, own_process=False, tee=False) as capture:
-            engine = Engine(self.ticket(parameters, steps), journal, capture, FileStore(path=str(self.path)))
-            journal.begin({}, refused=lambda _: None)
-            watch(engine)
-            outcome = engine.carry_out(made)
-        journal.end(outcome.outputs, outcome.error)
-        return outcome, events
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path / "artifacts")
-
-
-def of(events: list[Event], step: str) -> list[str]:
-    return [event.type for event in events if event.step == step and event.type != "log"]
+from tests.unit.runtime.benching import Bench, told
 
 
 @step
@@ -114,7 +49,7 @@ def test_values_flow_from_step_to_step(bench: Bench) -> None:
 
     outcome, events = bench.run(made, x=3)
     assert outcome == Outcome({"output": 12})
-    assert of(events, "double_2") == ["step_declared", "step_started", "artifact", "step_completed"]
+    assert told(events, "double_2") == ["step_declared", "step_started", "artifact", "step_completed"]
     started = next(event for event in events if event.type == "step_started" and event.step == "add")
     kept = {event.step: event.artifact.id for event in events if event.artifact is not None}
     assert started.inputs == {"x": kept["double"], "y": kept["double_2"]}
@@ -198,8 +133,8 @@ def test_a_failure_skips_what_needs_it_and_starts_nothing_more(bench: Bench) -> 
     assert isinstance(outcome.raised, ValueError)
     assert outcome.error is not None
     assert (outcome.error.step, outcome.error.type, outcome.error.message) == ("fail", "ValueError", "no 3")
-    assert of(events, "fail")[-1] == "step_failed"
-    assert [of(events, one)[-1] for one in ("double", "double_2", "add")] == ["step_skipped"] * 3
+    assert told(events, "fail")[-1] == "step_failed"
+    assert [told(events, one)[-1] for one in ("double", "double_2", "add")] == ["step_skipped"] * 3
 
 
 def test_asking_for_a_value_that_never_came_names_the_step_that_failed(bench: Bench) -> None:
@@ -285,7 +220,7 @@ def test_cancelling_ends_a_busy_step_and_starts_no_other(bench: Bench) -> None:
         pool.submit(cancel)
         outcome, events = bench.run(made, watch=engines.append)
     assert isinstance(outcome.raised, RunCancelled)
-    assert of(events, "double")[-1] == "step_skipped"
+    assert told(events, "double")[-1] == "step_skipped"
 
 
 def test_inside_a_step_other_steps_are_plain_functions(bench: Bench) -> None:
@@ -299,7 +234,7 @@ def test_inside_a_step_other_steps_are_plain_functions(bench: Bench) -> None:
 
     outcome, events = bench.run(made, x=2)
     assert outcome.outputs == {"output": 8}
-    assert of(events, "double") == []
+    assert told(events, "double") == []
 
 
 def test_many_threads_run_one_pipeline_at_once_and_keep_their_values_apart(bench: Bench) -> None:
@@ -377,7 +312,7 @@ def test_an_interrupt_while_waiting_ends_the_run_when_its_steps_have_ended(bench
 
     outcome, events = bench.run(made)
     assert isinstance(outcome.raised, KeyboardInterrupt)
-    assert of(events, "wait")[-1] == "step_completed"
+    assert told(events, "wait")[-1] == "step_completed"
 
 
 @pytest.mark.parametrize("ends", ["returns", "leaves", "raises"])
@@ -400,4 +335,4 @@ def test_a_process_that_a_step_forks_is_no_second_run(bench: Bench, ends: str) -
     expected = {"returns": 0, "leaves": 3, "raises": 1}[ends]
     outcome, events = bench.run(made)
     assert outcome.outputs == {"output": [expected]}
-    assert of(events, "fork") == ["step_declared", "step_started", "artifact", "step_completed"]
+    assert told(events, "fork") == ["step_declared", "step_started", "artifact", "step_completed"]

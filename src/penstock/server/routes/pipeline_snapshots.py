@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -9,12 +10,13 @@ from pydantic import Field
 
 from penstock.control import runs, snapshots
 from penstock.errors import InvalidInput, fault
+from penstock.model.configuration import PipelineRunConfiguration, said
 from penstock.model.run import Run
 from penstock.model.snapshot import Content, Snapshot
 from penstock.server.access import Here, Reader, Runner, Writer
 from penstock.server.bodies import ListQuery, Page, Strict, answer, listing
 from penstock.server.strict_json import StrictRoute
-from penstock.server.triggers import Configuration, Trigger, trigger
+from penstock.server.triggers import Trigger, plain, trigger
 from penstock.store import snapshots as stored
 
 router = APIRouter(route_class=StrictRoute, prefix="/pipeline_snapshots", tags=["snapshots"])
@@ -35,16 +37,17 @@ class CreateSnapshot(Strict):
     name: str | None = None
 
 
-class SnapshotRun(Configuration):
+@dataclass(frozen=True, kw_only=True)
+class SnapshotRun(PipelineRunConfiguration):
     """A run configuration, bare or wrapped in `run_configuration`."""
 
-    run_configuration: Configuration | None = None
+    run_configuration: PipelineRunConfiguration | None = None
 
-    def unwrapped(self) -> Configuration:
+    def unwrapped(self) -> PipelineRunConfiguration:
         """The configuration that was meant; both forms at once are refused rather than one of them dropped."""
-        bare = {name for name in self.model_fields_set if name != "run_configuration"}
+        bare = {name for name in said(self) if name != "run_configuration"}
         if self.run_configuration is None:
-            return self
+            return plain(self)
         if bare:
             mistakes = [fault(f"/{name}", "Put this into run_configuration.") for name in sorted(bare)]
             raise InvalidInput("Give the configuration bare or wrapped, not both.", errors=mistakes)
@@ -79,5 +82,5 @@ async def run_snapshot(
     request: Request, here: Here, who: Runner, reference: str, configuration: SnapshotRun | None = None
 ) -> Response:
     """Trigger a run of the snapshot. An answer of 2xx means that the run is stored and will be carried out."""
-    given = configuration.unwrapped() if configuration else Configuration()
+    given = configuration.unwrapped() if configuration else PipelineRunConfiguration()
     return await trigger(request, here, Trigger(runs.Target(snapshot=reference), given, who))

@@ -8,12 +8,13 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
 from penstock.control import runs, templates
+from penstock.model.configuration import PipelineRunConfiguration
 from penstock.model.run import Run
 from penstock.model.template import Template, TemplateDetail
 from penstock.server.access import Here, Reader, Runner, Writer
 from penstock.server.bodies import ListQuery, Page, Strict, answer, listing
 from penstock.server.strict_json import StrictRoute
-from penstock.server.triggers import Configuration, Trigger, trigger
+from penstock.server.triggers import Trigger, trigger
 from penstock.store import templates as stored
 
 router = APIRouter(route_class=StrictRoute, prefix="/run_templates", tags=["run templates"])
@@ -78,8 +79,12 @@ def delete_template(here: Here, _: Writer, reference: str) -> Response:
 
 @router.post("/{reference}/runs", response_model=Run, status_code=202)
 async def run_template(
-    request: Request, here: Here, who: Runner, reference: str, configuration: Configuration | None = None
+    request: Request,
+    here: Here,
+    who: Runner,
+    reference: str,
+    configuration: PipelineRunConfiguration | None = None,
 ) -> Response:
     """Trigger a run of the template. An answer of 2xx means that the run is stored and will be carried out."""
-    wish = Trigger(runs.Target(template=reference), configuration or Configuration(), who)
+    wish = Trigger(runs.Target(template=reference), configuration or PipelineRunConfiguration(), who)
     return await trigger(request, here, wish)

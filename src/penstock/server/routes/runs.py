@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
-from typing import Annotated
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Query, Request, Response
@@ -16,15 +16,16 @@ from pydantic import Field
 from penstock.control import journal, runs
 from penstock.control.installation import Installation
 from penstock.errors import Forbidden
+from penstock.model.configuration import PipelineRunConfiguration
 from penstock.model.run import Batch, Receipt, Run, RunState, StepRun
 from penstock.server.access import Here, Reader, Runner, Worker
-from penstock.server.bodies import ListQuery, Page, answer, listing, record
+from penstock.server.bodies import ListQuery, Page, Strict, answer, listing, record
 from penstock.server.routes.logs import LogQuery, log_page
 from penstock.server.strict_json import StrictRoute
 from penstock.server.triggers import (
-    Configuration,
     ParentStep,
     Trigger,
+    plain,
     preferred_wait,
     trigger,
     wait_for_end,
@@ -50,16 +51,27 @@ class RunQuery(ListQuery):
     snapshot_id: str | None = None
     name: str | None = None
     tag: str | None = None
+    parent_run_id: str | None = Field(default=None, description="Only runs that steps of this run have started.")
 
 
-class StartRun(Configuration):
+@dataclass(frozen=True, kw_only=True)
+class StartRun(PipelineRunConfiguration):
     """What to run (exactly one of three), how, and for whom."""
 
-    template: str | None = Field(default=None, description="`name`, `name@vN` or id.")
-    snapshot_id: str | None = Field(default=None, description="Id or name of a snapshot.")
-    pipeline: str | None = Field(default=None, description="Id or name: its latest runnable snapshot.")
-    claim: bool = Field(default=False, description="The caller carries the run out itself.")
-    step_run: ParentStep | None = Field(default=None, description="The step that starts this run.")
+    template: Annotated[str | None, Field(description="`name`, `name@vN` or id.")] = None
+    snapshot_id: Annotated[str | None, Field(description="Id or name of a snapshot.")] = None
+    pipeline: Annotated[str | None, Field(description="Id or name: its latest runnable snapshot.")] = None
+    claim: Annotated[bool, Field(description="The caller carries the run out itself.")] = False
+    step_run: Annotated[ParentStep | None, Field(description="The step that starts this run.")] = None
+
+
+class AnnotateRun(Strict):
+    """What to note on a run, or on the step with this invocation id."""
+
+    metadata: dict[str, Any] = Field(default={})
+    add_tags: tuple[str, ...] = Field(default=(), max_length=50)
+    remove_tags: tuple[str, ...] = Field(default=(), max_length=50)
+    step: str | None = Field(default=None, description="Invocation id: the metadata is that of this step.")
 
 
 class EventQuery(ListQuery):
@@ -72,7 +84,7 @@ class EventQuery(ListQuery):
 async def start_run(request: Request, here: Here, who: Runner, wanted: StartRun) -> Response:
     """Start a run of a template, a snapshot or a pipeline."""
     target = runs.Target(template=wanted.template, snapshot=wanted.snapshot_id, pipeline=wanted.pipeline)
-    return await trigger(request, here, Trigger(target, wanted, who, wanted.step_run, wanted.claim))
+    return await trigger(request, here, Trigger(target, plain(wanted), who, wanted.step_run, wanted.claim))
 
 
 @router.get("", response_model=Page[Run])
@@ -85,6 +97,7 @@ def list_runs(here: Here, _: Reader, query: Annotated[RunQuery, Query()]) -> Res
         snapshot_id=query.snapshot_id,
         name=query.name,
         tag=query.tag,
+        parent=query.parent_run_id,
     )
     with here.db.read() as session:
         return listing(stored.page(session, query.window, wanted), query)
@@ -98,6 +111,16 @@ async def get_run(request: Request, here: Here, _: Reader, reference: str) -> Re
     if wait:
         run = await wait_for_end(here, run, wait)
     return answer(run, headers=waited(wait))
+
+
+@router.patch("/{reference}", response_model=Run)
+def annotate_run(here: Here, _: Runner, reference: str, wanted: AnnotateRun) -> Response:
+    """Note metadata and tags on a run, whether it has ended or not. Nothing else of it can be changed."""
+    notes = runs.Notes(
+        metadata=wanted.metadata, add_tags=wanted.add_tags, remove_tags=wanted.remove_tags, step=wanted.step
+    )
+    with here.db.write() as session:
+        return answer(runs.annotate(session, here, reference, notes))
 
 
 @router.post("/{reference}/cancel", response_model=Run, status_code=202)

@@ -1,0 +1,83 @@
+"""Earlier results of a step: what they hang on, and why they are taken or not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from penstock.model.artifact import Artifact
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheNote:
+    """What is known of a step run and its cache. `parts` name what the results hang on, each with a short digest.
+
+    `key` is the digest of all parts; two step runs with the same one are worth the same. None: there was no way to tell.
+    """
+
+    key: str | None = None
+    parts: dict[str, str] = field(default_factory=dict)
+    hit: bool = False
+    reason: str
+    """Why it was a hit or a miss, in words."""
+
+    from_run: str | None = None
+    """Of a hit: the run that made the results."""
+
+    from_step: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lookup:
+    """A question to the server: is there a completed run of this step with this key, not older than the policy allows?"""
+
+    pipeline_id: str
+    step: str
+    """The step's own name."""
+
+    key: str
+    not_before: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Earlier:
+    """A step run that ended well: where it was, what it hung on, and what it made, by output name."""
+
+    run_id: str
+    run_name: str
+    step: str
+    parts: dict[str, str]
+    outputs: dict[str, Artifact]
+    ended: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """The answer. `hit`: with that very key. Otherwise `latest`: the last one of this step, to tell what has changed."""
+
+    hit: Earlier | None = None
+    latest: Earlier | None = None
+    expired: bool = False
+    """There is one with that key, and it is too old."""
+
+
+def explain(parts: Mapping[str, str], found: Found) -> str:
+    """Why the results of `found` are taken, or why there are none to take, in words."""
+    if found.hit is not None:
+        return f"Taken from step {found.hit.step} of run {found.hit.run_name}: nothing it hangs on has changed."
+    if found.expired:
+        return "Not taken from the cache: the earlier results have expired."
+    if found.latest is None:
+        return "Not in the cache: this step has not completed before."
+    before = found.latest.parts
+    changed = [name for name in parts if name in before and parts[name] != before[name]]
+    added = [name for name in parts if name not in before]
+    gone = [name for name in before if name not in parts]
+    told = [
+        f"{', '.join(names)} {word}"
+        for names, word in ((changed, "changed"), (added, "added"), (gone, "gone"))
+        if names
+    ]
+    since = f"since run {found.latest.run_name}"
+    return f"Not in the cache: {'; '.join(told)} {since}." if told else f"Not in the cache any more {since}."

@@ -1,0 +1,119 @@
+"""`async def` steps: their coroutines and asynchronous generators, on an event loop of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from contextvars import copy_context
+from typing import Any, TypeVar
+
+from penstock.runtime.watch import Interrupted, Work
+
+T = TypeVar("T")
+
+
+def awaited(coroutine: Coroutine[Any, Any, T], work: Work) -> T:
+    """What the coroutine returns. In a thread whose loop is running (a notebook's) it runs in another one."""
+    if _has_loop():
+        return _elsewhere(lambda: awaited(coroutine, work))
+    with _interruptible(work) as asked, asyncio.Runner() as runner:
+        return _run(runner, coroutine, work, asked)
+
+
+def items(source: AsyncGenerator[T, None], work: Work) -> Iterator[T]:
+    """The items of an asynchronous generator, as they come; all at the end in a thread whose loop is running."""
+    if _has_loop():
+        yield from _elsewhere(lambda: list(items(source, work)))
+        return
+    with _interruptible(work) as asked, asyncio.Runner() as runner:
+        try:
+            while True:
+                try:
+                    item = _run(runner, _next(source), work, asked)
+                except StopAsyncIteration:
+                    return
+                yield item
+        finally:
+            runner.run(source.aclose())
+
+
+async def _next(source: AsyncGenerator[T, None]) -> T:
+    return await anext(source)
+
+
+def _has_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+class _Asked:
+    """Whether the work is to stop, and the task of its loop that has to be told."""
+
+    def __init__(self) -> None:
+        self.stop = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[Any] | None = None
+
+    def cancel(self) -> None:
+        """Stop the task, now or as soon as there is one; from any thread."""
+        self.stop = True
+        loop, task = self._loop, self._task
+        if loop is not None and task is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(task.cancel)
+
+    def watch(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
+        """From now on this task is what is stopped."""
+        self._loop, self._task = loop, task
+        if self.stop:
+            task.cancel()
+
+
+@contextmanager
+def _interruptible(work: Work) -> Iterator[_Asked]:
+    """In here nothing is raised in the middle of asyncio's own code: the task is cancelled instead."""
+    asked = _Asked()
+    work.cancel_async = asked.cancel
+    try:
+        yield asked
+    finally:
+        work.cancel_async = None
+
+
+def _run(runner: asyncio.Runner, coroutine: Coroutine[Any, Any, T], work: Work, asked: _Asked) -> T:
+    loop = runner.get_loop()
+    task = loop.create_task(coroutine)
+    asked.watch(loop, task)
+    try:
+        return runner.run(_joined(task))
+    except asyncio.CancelledError:
+        if work.cause is not None:
+            raise Interrupted from None
+        raise
+
+
+async def _joined(task: asyncio.Task[T]) -> T:
+    return await task
+
+
+def _elsewhere(run: Callable[[], T]) -> T:
+    """What `run` returns or raises in another thread, which sees the same context."""
+    outcome: list[T] = []
+    failure: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            outcome.append(run())
+        except BaseException as error:  # noqa: BLE001  # raised below, in the thread that asked
+            failure.append(error)
+
+    thread = threading.Thread(target=copy_context().run, args=(work,), name="penstock-loop", daemon=True)
+    thread.start()
+    thread.join()
+    if failure:
+        raise failure[0]
+    return outcome[0]
