@@ -26,20 +26,22 @@ OVER = 5.0
 OFTEN = 5.0
 """Seconds at least between two times that a row comes out which is still changing."""
 
-WIDTH = 1024 * 1024
+WIDTH = 256 * 1024
 """Characters of a row; what goes on beyond them is a row of its own."""
 
 _CSI = r"(?:\x1b\[|\x9b)([0-?]*)[ -/]*([@-~])"
 _UNSEEN = (
-    r"(?:\x1b\]|\x9d)[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c)"  # titles, links
+    r"(?:\x1b\]|\x9d)[^\x07\x1b\x9c\x9d\n]*(?:\x07|\x1b\\|\x9c)"  # titles, links
     r"|\x1b[PX^_][^\x1b\n]*\x1b\\"  # strings for the device
     r"|\x1b[ -/]+[0-~]|\x1b[0-OQ-WYZ\\`-~]"  # character sets, modes
     r"|[\x1b\x9b\x9d]"  # nothing that makes sense
 )
 _SEQUENCE = re.compile(f"{_CSI}|{_UNSEEN}")
-_TOKEN = re.compile(rf"{_CSI}|{_UNSEEN}|(\r*\n|\r|\x08)")
-_MOVES = re.compile(r"\r(?!\r*(?:\n|\Z))|\x08|(?:\x1b\[|\x9b)(?:[0-?]*[ABDEFGHJf]|[12]K)")
-_BEGUN = re.compile(r"(?:\r+|\x1b(?:\[[0-?]*[ -/]*|[\]PX^_][^\x07\x1b\n]{0,4096}\x1b?|[ -/]+)?|\x9b[0-?]*[ -/]*)\Z")
+_TOKEN = re.compile(rf"{_CSI}|{_UNSEEN}|(\r+(?![\r\n])|\r*\n|\x08)")
+_MOVES = re.compile(r"(?<!\r)\r+(?!\r|\n|\Z)|\x08|(?:\x1b\[|\x9b)(?:[0-?]*[ABDEFGHJf]|[12]K)")
+_BEGUN = re.compile(
+    r"(?:(?<!\r)\r+|\x1b(?:\[[0-?]*[ -/]*|[\]PX^_][^\x07\x1b\n]{0,4096}\x1b?|[ -/]+)?|\x9b[0-?]*[ -/]*)\Z"
+)
 
 _Mark = TypeVar("_Mark")
 
@@ -115,11 +117,10 @@ class Screen(Generic[_Mark]):
             start = token.end()
             self._obey(token, mark, at)
         self._put(text[start:], mark, at)
-        while len(self._rows) > HEIGHT:
-            self._cursor = max(self._cursor - 1, 0)
-            row = self._rows.pop(0)
-            if _unsaid(row):
-                yield _given(row, at)
+        gone = max(len(self._rows) - HEIGHT, 0)
+        rows, self._rows = self._rows[:gone], self._rows[gone:]
+        self._cursor = max(self._cursor - gone, 0)
+        yield from (_given(row, at) for row in rows if _unsaid(row))
 
     def due(self, now: float) -> Iterator[Row[_Mark]]:
         """The rows that are done, and those that have been changing for long."""
@@ -133,18 +134,14 @@ class Screen(Generic[_Mark]):
 
     def passed(self, now: float) -> Iterator[Row[_Mark]]:
         """The rows above the cursor, which are done if the program is at rest."""
-        for row in self._rows[: self._cursor]:
-            if row.given is None and _unsaid(row):
-                yield _given(row, now)
+        yield from (_given(row, now) for row in self._rows[: self._cursor] if row.given is None and _unsaid(row))
 
     def rest(self, now: float) -> Iterator[Row[_Mark]]:
         """All rows as they stand: nothing more comes."""
         rows, self._rows, self._cursor, self._begun = self._rows, [], 0, ""
         if rows and not rows[-1].text:
             rows.pop()  # the line that was not begun
-        for row in rows:
-            if _unsaid(row):
-                yield _given(row, now)
+        yield from (_given(row, now) for row in rows if _unsaid(row))
 
     def still(self, now: float) -> bool:
         """Whether nothing moves any more: what comes next is ordinary output."""
@@ -168,17 +165,17 @@ class Screen(Generic[_Mark]):
 
     def _obey(self, token: re.Match[str], mark: _Mark, at: float) -> None:
         number, verb, control = token.groups()
-        if control == "\r":
-            self._anew()
+        if verb:
+            self._sequence(verb, number, mark, at)
         elif control == "\b":
             self._rub_out(1)
-        elif control:
+        elif control and control.endswith("\n"):
             self._down(mark, at)
-        elif verb:
-            self._sequence(verb, number, mark, at)
+        elif control:
+            self._anew()
 
     def _sequence(self, verb: str, number: str, mark: _Mark, at: float) -> None:
-        count = int(number) if number.isdigit() else 0
+        count = int(number[:6]) if number.isdigit() else 0
         match verb:
             case "A" | "F":
                 self._go(self._cursor - max(count, 1), at)

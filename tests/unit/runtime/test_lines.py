@@ -133,6 +133,19 @@ def test_a_line_that_nobody_ends_is_kept_after_a_while() -> None:
     assert [line.text for line in assembler.feed(Piece(11.0, origin, "stdout", 1, " done\n"))] == [" done"]
 
 
+@pytest.mark.parametrize("begin", ["", "\r"])
+@pytest.mark.parametrize(
+    "rude", ["\r", "\b", "\n", "\x1b[", "\x1b]", "\x9d", "\x1bP", "\x1b[9", "\x1b[A", "\x1b[2J", "\r\n\x1b[A"]
+)
+def test_nothing_that_is_printed_takes_for_ever(begin: str, rude: str) -> None:
+    text = begin + rude * 100_000 + "\r" * 100_000 + "\nx" + "9" * 10_000 + "A"
+    assert texts([text])[-1].endswith("9A")
+
+
+def test_a_number_without_end_is_no_trouble() -> None:
+    assert texts(["above\n", "\rbelow\x1b[" + "9" * 5000 + "A\n"]) == ["above", "below"]
+
+
 class Bars:
     """What a program does with several bars, second by second, and what is kept of it."""
 

@@ -222,8 +222,8 @@ def test_more_than_can_be_taken_in_is_said(log: Log, monkeypatch: pytest.MonkeyP
     with Capture(slow, own_process=False, tee=False) as capture, capture.step("a"):
         print("first")
         assert holding.wait(20)
-        for _ in range(30):
-            print("\r" + "x" * 1_000_000, end="")  # a progress bar: nothing of it counts as kept
+        for _ in range(100):
+            print("\r" + "x" * 200_000, end="")  # a progress bar: nothing of it counts as kept
         go.set()
         log.wait_for("[penstock: the output came faster than it could be kept; some of it is missing here]")
 
