@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     )
     from penstock.model.graph import ArtifactConfig
     from penstock.model.run import Run
-    from penstock.runtime.artifacts import UnmaterializedArtifact
+    from penstock.runtime.artifacts import UnmaterializedArtifact, load_artifact, save_artifact
     from penstock.runtime.context import get_step_context
+    from penstock.runtime.notes import add_tags, log_metadata, remove_tags
     from penstock.values import HTML, Markdown
 
 __all__ = [
@@ -41,8 +42,13 @@ __all__ = [
     "StepRetryConfig",
     "UnmaterializedArtifact",
     "__version__",
+    "add_tags",
     "get_step_context",
+    "load_artifact",
+    "log_metadata",
     "pipeline",
+    "remove_tags",
+    "save_artifact",
     "step",
     "unmapped",
 ]
@@ -60,8 +66,13 @@ _HOMES = {
     "StepConfiguration": "penstock.model.configuration",
     "StepRetryConfig": "penstock.model.configuration",
     "UnmaterializedArtifact": "penstock.runtime.artifacts",
+    "add_tags": "penstock.runtime.notes",
     "get_step_context": "penstock.runtime.context",
+    "load_artifact": "penstock.runtime.artifacts",
+    "log_metadata": "penstock.runtime.notes",
     "pipeline": "penstock.author.pipeline",
+    "remove_tags": "penstock.runtime.notes",
+    "save_artifact": "penstock.runtime.artifacts",
     "step": "penstock.author.step",
     "unmapped": "penstock.author.mapping",
 }

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,23 @@ def test_storing_again_does_nothing(store: ArtifactStore, tmp_path: Path) -> Non
     (tmp_path / "same").write_bytes(b"same")
     assert store.put(b"same") == store.put(b"same") == store.put(tmp_path / "same")
     assert list(store.digests()) == [digest_of(b"same")]
+
+
+def test_a_blob_has_an_age_and_goes_only_if_it_is_old_enough(store: ArtifactStore) -> None:
+    begun = datetime.now(UTC) - timedelta(seconds=5)  # services tell full seconds, by their own clock
+    digest, _ = store.put(b"content")
+    size, stored = store.facts(digest)
+    assert size == 7
+    assert begun <= stored <= datetime.now(UTC) + timedelta(seconds=5)
+    assert not store.delete(digest, stored_before=begun)
+    assert store.get(digest) == b"content"
+    assert store.delete(digest, stored_before=datetime.now(UTC) + timedelta(hours=1))
+    assert not store.exists(digest)
+    assert not store.delete(digest, stored_before=datetime.now(UTC) + timedelta(hours=1))
+    with pytest.raises(NotFound):
+        store.facts(digest)
+    store.put(b"content")
+    assert store.get(digest) == b"content"
 
 
 def test_a_file_that_is_not_there_is_the_callers_mistake(store: ArtifactStore, tmp_path: Path) -> None:

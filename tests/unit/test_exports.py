@@ -21,8 +21,13 @@ PUBLIC = [
     "StepRetryConfig",
     "UnmaterializedArtifact",
     "__version__",
+    "add_tags",
     "get_step_context",
+    "load_artifact",
+    "log_metadata",
     "pipeline",
+    "remove_tags",
+    "save_artifact",
     "step",
     "unmapped",
 ]

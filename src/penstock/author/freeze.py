@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from penstock.author.archive import Archive, pack
 from penstock.author.pipeline import Pipeline
+from penstock.author.promise import output_schema
 from penstock.author.schema import parameter_schema
 from penstock.author.source import Location, locate
 from penstock.author.tracing import trace
@@ -41,6 +42,7 @@ def freeze(pipeline: Pipeline, *, description: str | None = None, lenient: bool 
         description=pipeline.description if description is None else description,
         graph=graph,
         parameter_schema=schema,
+        output_schema=output_schema(graph, schema),
         configuration=pipeline.configuration,
         given=pipeline.run_configuration,
         environment=Environment(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from types import NoneType
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
-from penstock.author.annotations import hints, type_text
+from penstock.author.annotations import bare, hints, type_text
 from penstock.author.declaration import checked_name
 from penstock.errors import AuthoringError
 from penstock.model.graph import ArtifactConfig, Output
@@ -21,6 +21,8 @@ class Returns:
 
     outputs: tuple[Output, ...]
     several: bool = False
+    annotations: tuple[Any, ...] = ()
+    """The type of each output, without what it is annotated with."""
 
     def split(self, what: str, result: Any) -> dict[str, Any]:
         """`result` by output name. Raises `AuthoringError` (about `what`) if it is not what was declared."""
@@ -50,11 +52,12 @@ def returns(step: Step) -> Returns:
     found = hints(step.function)
     annotation = found.get("return", Any)
     if step.signature.yields:
-        return Returns((_output(step, annotation, "output"),))
+        return Returns((_output(step, annotation, "output"),), annotations=(annotation,))
     if annotation is NoneType:
         return Returns(())
     parts = get_args(annotation) if get_origin(annotation) is tuple else ()
     several = bool(parts) and Ellipsis not in parts
+    annotations = parts if several else (annotation,)
     if several:
         outputs = tuple(_output(step, part, f"output_{index}") for index, part in enumerate(parts))
     else:
@@ -63,7 +66,7 @@ def returns(step: Step) -> Returns:
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
         raise AuthoringError(f"Step {step.name} has several outputs named '{doubled[0]}'. Give each its own name.")
-    return Returns(outputs, several)
+    return Returns(outputs, several, tuple(bare(one) for one in annotations))
 
 
 def _output(step: Step, annotation: Any, name: str) -> Output:

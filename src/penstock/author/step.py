@@ -106,6 +106,12 @@ class Step(Declaration):
         """What the return annotation declares; empty for `-> None`. Raises `AuthoringError` for names given twice."""
         return self._returns.outputs
 
+    def described_outputs(self) -> tuple[Output, ...]:
+        """`outputs`, each with the JSON Schema of what a run's record holds of it."""
+        from penstock.author.promise import described  # needed to freeze a step, not to carry it out
+
+        return described(self._returns)
+
     def split(self, result: Any) -> dict[str, Any]:
         """What the function returned, by output name. Raises `AuthoringError` if it is not what the annotation says."""
         return self._returns.split(f"Step {self.name}", result)

@@ -87,7 +87,7 @@ class Tracer:
             step=step.name,
             source=step.source,
             inputs=inputs,
-            outputs=step.outputs(),
+            outputs=step.described_outputs(),
             after=earlier,
             schema=step_schema(step, without=computed),
             configuration=step.configuration if step.options is not None else None,

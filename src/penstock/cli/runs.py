@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any
 
 import msgspec
 import typer
 
 from penstock.cli.options import CursorOption, OutputOption, PipelineFilter, Reference, SizeOption, group
-from penstock.cli.output import Column, Output, literal, show_json, show_list, show_record, show_rows, text, took
+from penstock.cli.output import Column, Output, done, literal, show_json, show_list, show_record, show_rows, text, took
 from penstock.cli.progress import conclude, outcome, watch
 from penstock.client.client import Client
-from penstock.client.runs import LONGEST_WAIT
+from penstock.client.page import LARGEST_PAGE
+from penstock.client.runs import LONGEST_WAIT, RunFilter
+from penstock.model.configuration import said
 from penstock.model.run import LogLine, Run
 
 app = group()
@@ -40,18 +43,32 @@ _STEP_COLUMNS = (
 )
 
 
+_CHILD_COLUMNS = (
+    Column("RUN STARTED HERE", lambda run: run.name),
+    Column("BY STEP", lambda run: run.cause.parent_step),
+    Column("STATE", lambda run: run.state),
+    Column("PIPELINE", lambda run: run.pipeline_name),
+    Column("TOOK", lambda run: took(run.started, run.ended)),
+)
+
+
 @app.command("list")
 def list_runs(
     state: Annotated[str | None, typer.Option("--state", help="Only those in this state.")] = None,
     pipeline: PipelineFilter = None,
     template: Annotated[str | None, typer.Option("--template", help="Only those of this run template.")] = None,
+    parent: Annotated[str | None, typer.Option("--parent", help="Only those that steps of this run started.")] = None,
     tag: Annotated[str | None, typer.Option("--tag", help="Only those with this tag.")] = None,
     size: SizeOption = 20,
     cursor: CursorOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """List runs, newest first."""
-    page = Client().runs.list(size=size, cursor=cursor, state=state, pipeline=pipeline, template=template, tag=tag)
+    client = Client()
+    filters: RunFilter = {"state": state, "pipeline": pipeline, "template": template, "tag": tag}
+    if parent is not None:
+        filters["parent_run_id"] = client.runs.get(parent).id
+    page = client.runs.list(size=size, cursor=cursor, **filters)
     show_list(page, _COLUMNS, output, nothing="No runs.")
 
 
@@ -66,6 +83,10 @@ def show(run: Reference, output: OutputOption = Output.TABLE) -> None:
         if steps:
             typer.echo()
             show_rows(steps, _STEP_COLUMNS)
+        children = client.runs.list(parent_run_id=found.id, size=LARGEST_PAGE)
+        if children.items:
+            typer.echo()
+            show_rows(children, _CHILD_COLUMNS)
 
 
 @app.command()
@@ -107,6 +128,16 @@ def cancel(run: Reference, output: OutputOption = Output.TABLE) -> None:
 
 
 @app.command()
+def delete(run: Reference, output: OutputOption = Output.TABLE) -> None:
+    """Delete an ended run.
+
+    Its steps, logs and history go; what it made stays until `penstock artifact prune`.
+    """
+    Client().runs.delete(run)
+    done(f"Run {run} is deleted.", {"deleted": run}, output)
+
+
+@app.command()
 def wait(
     run: Reference,
     timeout: Annotated[float | None, typer.Option("--timeout", min=0, help="Seconds to wait at most.")] = None,
@@ -142,6 +173,8 @@ def _fields(run: Run) -> dict[str, Any]:
         "Snapshot": run.snapshot_id,
         "Started by": f"{cause.account} ({cause.kind}{parent})",
         "Tags": run.tags,
+        "Configuration": json.dumps(said(run.configuration), ensure_ascii=False) if said(run.configuration) else None,
+        "Metadata": run.metadata,
         "Created": run.created,
         "Started": run.started,
         "Ended": run.ended,

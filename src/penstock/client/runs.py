@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypedDict, Unpack
@@ -25,8 +25,10 @@ LONGEST_WAIT = 30
 _MARGIN = 15.0
 """Seconds on top of a wait before the server counts as silent."""
 
-inside_step: ContextVar[tuple[str, str] | None] = ContextVar("inside_step", default=None)
-"""Run id and invocation id of the step whose code is running, set by the runtime: runs started there name it."""
+inside_step: ContextVar[tuple[str, str, Callable[[], None]] | None] = ContextVar("inside_step", default=None)
+"""Of the step whose code is running: its run's id, its invocation id, and what has all that it did reported. Set by the
+runtime; runs that are started there name it, and may look for what it made.
+"""
 
 
 class RunFilter(TypedDict, total=False):
@@ -116,6 +118,10 @@ class Runs:
         notes = given(metadata=metadata, add_tags=list(add_tags), remove_tags=list(remove_tags), step=step)
         return self._connection.fetch(Run, "PATCH", _at(run), json=notes)
 
+    def delete(self, run: Run | str) -> None:
+        """Remove an ended run with its steps, logs and history. Raises `Conflict` if it has not ended."""
+        self._connection.send("DELETE", _at(run))
+
     def cancel(self, run: Run | str) -> Run:
         """Ask for the run to stop; it may be `cancelling` for a moment. Raises `Conflict` if it has ended."""
         return self._connection.fetch(Run, "POST", _at(run, "cancel"))
@@ -197,7 +203,9 @@ def _body(configuration: Configuration) -> dict[str, Any]:
     body: dict[str, Any] = said(checked(given(**configuration)))
     caller = inside_step.get()
     if caller is not None:
-        body["step_run"] = {"run_id": caller[0], "step": caller[1]}
+        run_id, step, report = caller
+        report()
+        body["step_run"] = {"run_id": run_id, "step": step}
     return body
 
 

@@ -56,6 +56,11 @@ class Templates:
         query = {"size": size, "cursor": cursor, **filters}
         return self._connection.fetch(Page[Template], "GET", "/run_templates", query=query)
 
+    def annotate(self, ref: str, *, add_tags: Iterable[str] = (), remove_tags: Iterable[str] = ()) -> Template:
+        """Put tags on the template, and take others off."""
+        body = {"add_tags": list(add_tags), "remove_tags": list(remove_tags)}
+        return self._connection.fetch(Template, "PATCH", path("run_templates", ref), json=body)
+
     def delete(self, ref: str) -> None:
         """Delete the template with all its versions; its snapshots and runs stay."""
         self._connection.send("DELETE", path("run_templates", ref))

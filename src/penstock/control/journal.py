@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Literal
@@ -10,6 +11,7 @@ from penstock.control.bell import QUEUE
 from penstock.control.installation import Installation, now
 from penstock.control.runs import held_by_caller
 from penstock.errors import Conflict, NotFound, StaleFence
+from penstock.model.artifact import Use
 from penstock.model.launch import Exit, Orders, Report
 from penstock.model.run import (
     Batch,
@@ -162,10 +164,23 @@ def _keep(ws: WriteSession, installation: Installation, before: Progress, after:
     artifacts.insert(
         ws, [replace(one, run_id=after.run.id, step=event.step, output=event.output) for one, event in made]
     )
+    artifacts.note_uses(ws, [use for event in news for use in _uses(after.run.id, event)])
     logs.append(ws, after.run.id, [line for event in news for line in event.lines])
     events.append(ws, after.run.id, [*_told(news), *_history(before, after, changed)])
     topics = [after.run.id] + ([QUEUE] if after.run.lease_owner is None else [])
     ws.after_commit(lambda: installation.bell.ring(*topics))
+
+
+def _uses(run_id: str, event: Event) -> Iterator[Use]:
+    """Where artifacts stand, as far as an event says it."""
+    step = event.step or ""
+    if event.artifact is not None:
+        yield Use(artifact_id=event.artifact.id, run_id=run_id, step=step, kind="output", name=event.output or "")
+    if event.type == "step_cached":
+        for name, artifact_id in event.outputs.items():
+            yield Use(artifact_id=artifact_id, run_id=run_id, step=step, kind="output", name=name)
+    for name, artifact_id in event.inputs.items():
+        yield Use(artifact_id=artifact_id, run_id=run_id, step=step, kind="input", name=name)
 
 
 def _told(news: list[Event]) -> list[events.Entry]:

@@ -164,13 +164,25 @@ def annotate(ws: WriteSession, installation: Installation, reference: str, notes
     tags = [tag for tag in (*run.tags, *added) if tag not in notes.remove_tags]
     metadata = {**run.metadata, **notes.metadata}
     if notes.step is not None:
-        steps = runs.steps(ws, run.id)
+        steps = runs.steps(ws, run.id, named={notes.step})
         step = found(steps.get(notes.step), f"step of run {run.name}", notes.step)
         runs.save_steps(ws, [replace(step, metadata={**step.metadata, **notes.metadata})])
         metadata = run.metadata
     run = replace(run, metadata=metadata, tags=tuple(dict.fromkeys(tags)))
     runs.annotate(ws, run)
     ws.after_commit(lambda: installation.bell.ring(run.id))
+    return run
+
+
+def delete(ws: WriteSession, reference: str) -> Run:
+    """Remove an ended run with its steps, logs and history. Artifacts that it made stay until they are pruned.
+
+    Raises `Conflict` for a run that has not ended.
+    """
+    run = runs.get(ws, reference)
+    if not run.state.terminal:
+        raise Conflict(f"Run {run.name} is {run.state}: cancel it first, or wait for its end.")
+    runs.remove(ws, run.id)
     return run
 
 

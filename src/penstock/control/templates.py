@@ -76,6 +76,15 @@ def publish(ws: WriteSession, publication: Publication) -> tuple[Template, bool]
     return templates.get(ws, existing.id), new
 
 
+def annotate(ws: WriteSession, reference: str, *, add: Sequence[str] = (), remove: Sequence[str] = ()) -> Template:
+    """Put tags on a template and take others off; its versions stay as they are."""
+    template = meant(ws, reference)[0]
+    added = [check_name(tag, what="tag", at="/add_tags") for tag in add]
+    tags = tuple(dict.fromkeys(tag for tag in (*template.tags, *added) if tag not in remove))
+    templates.save(ws, replace(template, tags=tags))
+    return templates.get(ws, template.id)
+
+
 def delete(ws: WriteSession, reference: str) -> None:
     """Remove a template; its snapshots and runs stay."""
     templates.remove(ws, templates.get(ws, reference).id)
@@ -103,6 +112,7 @@ def describe(rs: ReadSession, reference: str) -> TemplateDetail:
     return TemplateDetail(
         template=template,
         parameter_schema=snapshot.content.parameter_schema,
+        output_schema=snapshot.content.output_schema,
         config_template=config_template(snapshot),
         steps=tuple(one.id for one in snapshot.content.graph.invocations),
     )

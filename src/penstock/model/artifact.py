@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from penstock.ids import digest_of
 
@@ -38,10 +38,64 @@ class Artifact:
     metadata: dict[str, Any] = field(default_factory=dict)
     """Small JSON facts made when the value was saved: shape, columns, a preview."""
 
+    name: str | None = None
+    """Under which its versions gather; None for a value that nobody named."""
+
+    version: str | None = None
+    """Unique under its name. Where nobody chose one, the next number."""
+
+    tags: tuple[str, ...] = ()
+    user_metadata: dict[str, Any] = field(default_factory=dict)
+    """What code and people noted of it."""
+
     run_id: str | None = None
+    """The run that made it; None if no run did, or if that run was deleted."""
+
     step: str | None = None
     output: str | None = None
     created: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Use:
+    """One place of one run in which an artifact stands: made there, taken as an input, or given as a parameter."""
+
+    artifact_id: str
+    run_id: str
+    step: str
+    """The invocation id; empty for a parameter of the pipeline."""
+
+    kind: Literal["output", "input", "parameter"]
+    name: str
+    """Of the output, the argument or the parameter."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lineage:
+    """Where an artifact comes from and where it goes: the uses of it, and what went into the step that made it."""
+
+    artifact: Artifact
+    used: tuple[Use, ...]
+    """Newest run first; at most as many as were asked for."""
+
+    made_from: tuple[Use, ...]
+    """The inputs of the step run that made it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruned:
+    """What was removed, or would be: records of artifacts, and blobs in the artifact store with their bytes."""
+
+    artifacts: int
+    blobs: int
+    bytes: int
+    dry_run: bool
+
+
+def parse_reference(text: str) -> tuple[str, str | None]:
+    """`name`, `name@version` or an id, with or without `artifact:` in front, as name (or id) and version."""
+    name, _, version = text.removeprefix("artifact:").partition("@")
+    return name, version or None
 
 
 def artifact_digest(files: Sequence[File]) -> str:

@@ -60,6 +60,9 @@ class Output:
     artifact: ArtifactConfig | None = None
     """Under which name its artifacts are kept, if under any."""
 
+    schema: dict[str, Any] | None = None
+    """JSON Schema of what stands for it in a run's outputs; None where nobody has looked."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Invocation:

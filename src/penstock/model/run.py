@@ -195,6 +195,7 @@ EventType = Literal[
     "step_retrying",
     "step_cached",
     "artifact",
+    "used",
     "item",
     "metadata",
     "step_completed",
@@ -213,7 +214,7 @@ class Event:
 
     `step_declared`: id, step, name, upstream. `step_started`: step, parameters, inputs, attempt, cache (a miss).
     `step_retrying`: step, error, attempt (the one that failed), delay. `step_cached`: step, parameters, inputs, outputs,
-    cache (a hit). `artifact`: step, output, artifact. `item`: step, output, values (`index`, and `value` if it is small
+    cache (a hit). `artifact`: step, output, artifact. `used`: step, inputs (loaded by its code). `item`: step, output, values (`index`, and `value` if it is small
     JSON), of a step that yields. `metadata`: metadata to be noted on the step, or on the run if there is none; tags for the
     run. `step_completed`: step, outputs. `step_failed`, `run_failed`: error. `step_skipped`: reason. `log`: lines.
     `run_started`: metadata (pid, host). `run_completed`: values.
@@ -379,7 +380,7 @@ def _step_after(step: StepRun, event: Event) -> StepRun:
             )
         case "metadata":
             return replace(step, metadata={**step.metadata, **event.metadata})
-        case "artifact" | "item":
+        case "artifact" | "used" | "item":
             return step
         case "step_completed":
             return replace(step, state=StepState.COMPLETED, ended=event.at, outputs=event.outputs, reason=None)

@@ -42,6 +42,9 @@ class Content:
     parameter_schema: dict[str, Any] = field(default_factory=dict)
     """JSON Schema 2020-12, type `object`: the pipeline function's signature."""
 
+    output_schema: dict[str, Any] = field(default_factory=dict)
+    """JSON Schema 2020-12, type `object`: the outputs that a run will have."""
+
     environment: Environment
     stack: str = "default"
     configuration: PipelineRunConfiguration = field(default_factory=PipelineRunConfiguration)

@@ -73,6 +73,7 @@ class TemplateDetail:
 
     template: Template
     parameter_schema: dict[str, Any] = field(default_factory=dict)
+    output_schema: dict[str, Any] = field(default_factory=dict)
     config_template: dict[str, Any] = field(default_factory=dict)
     steps: tuple[str, ...] = ()
 

@@ -50,6 +50,10 @@ class Journal:
         self._changed = threading.Condition()
         self._sending = threading.Lock()
         self._sequence = 0
+        self._arrived = 0
+        self._hurried = 0
+        """How many wait for everything to have arrived."""
+
         self._closed = False
         self._dead = False
         self._told_to_stop = False
@@ -85,6 +89,18 @@ class Journal:
         for portion in _portions(lines):
             self._append("log", lines=portion)
 
+    def flush(self) -> None:
+        """Return when everything that was noted until now has arrived, or will not arrive for long.
+
+        For code that is about to tell others of it: another run may look for an artifact as soon as it knows its id.
+        """
+        with self._changed:
+            until = self._sequence
+            self._hurried += 1
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._arrived >= until or self._dead or self._closed, timeout=PATIENCE)
+            self._hurried -= 1
+
     def end(self, outputs: dict[str, Any] | None, error: Failure | None = None) -> None:
         """Write the run's end, completed or failed, deliver all that is left and stop the thread.
 
@@ -119,8 +135,8 @@ class Journal:
             with self._changed:
                 self._changed.wait_for(lambda: self._events or self._closed or self._dead, timeout=self._heartbeat)
                 if self._events:
-                    # Company is worth a short wait; the end of the run is not kept waiting for it.
-                    self._changed.wait_for(lambda: self._closed, timeout=LINGER)
+                    # Company is worth a short wait; nobody who waits for the delivery is kept waiting for it.
+                    self._changed.wait_for(lambda: self._closed or self._hurried, timeout=LINGER)
                 if self._closed or self._dead:
                     return
             try:
@@ -173,7 +189,7 @@ class Journal:
         """Drop what has arrived; whether there is more to send."""
         with self._changed:
             for _ in range(count):
-                self._events.popleft()
+                self._arrived = self._events.popleft().seq
             if self._spool is not None and count and not self._events:
                 self._spool.forget()
             self._changed.notify_all()

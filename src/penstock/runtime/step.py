@@ -17,13 +17,14 @@ from penstock.author.schema import coerce
 from penstock.author.step import Step
 from penstock.client.runs import inside_step
 from penstock.errors import PenstockError, RunCancelled, Stopped, TimedOut
-from penstock.ids import new_id
+from penstock.ids import check_name, new_id
 from penstock.model.artifact import Artifact
 from penstock.model.cache import CacheNote, Earlier
-from penstock.model.configuration import StepConfiguration
+from penstock.model.configuration import StepConfiguration, filled_in
+from penstock.model.graph import Output
 from penstock.runtime import environment, hooks
 from penstock.runtime.calling import called
-from penstock.runtime.context import StepContext, current
+from penstock.runtime.context import StepContext, current, get_step_context
 from penstock.runtime.journal import Journal
 from penstock.runtime.logs import Capture
 from penstock.runtime.materializers import save
@@ -230,7 +231,7 @@ def _attempt(call: Call, given: dict[str, Any], bench: Bench, attempt: int) -> d
 @contextmanager
 def _inside(context: StepContext) -> Iterator[None]:
     """In here steps are plain functions, and a run that is triggered knows this step as its parent."""
-    composing, parent = composer.set(None), inside_step.set((context.run_id, context.step))
+    composing, parent = composer.set(None), inside_step.set((context.run_id, context.step, context.journal.flush))
     token = current.set(context)
     try:
         yield
@@ -271,15 +272,34 @@ def _loaded(value: Any, wanted: Any, bench: Bench) -> Any:
 
 
 def _keep(call: Call, result: Any, bench: Bench) -> dict[str, Kept]:
-    kept = {}
+    kept, outputs = {}, {output.name: output for output in call.step.outputs()}
     if call.step.signature.yields:
         result = _told(result, call, bench)
     for name, value in call.step.split(result).items():
-        artifact = save(value, bench.store, id=new_id(), run_id=bench.run_id, step=call.id, output=name)
+        saved = save(value, bench.store, id=new_id(), run_id=bench.run_id, step=call.id, output=name)
+        artifact = _labelled(saved, outputs[name], call)
         bench.journal.write("artifact", step=call.id, output=name, artifact=artifact)
         shared = isinstance(value, _SHARED) and artifact.size <= _INLINE_LIMIT
         kept[name] = Kept(artifact, value if shared else None, shared)
     return kept
+
+
+def _labelled(artifact: Artifact, output: Output, call: Call) -> Artifact:
+    """The record with what its output's annotation and the step's code say of it."""
+    said, context = output.artifact, get_step_context()
+    notes = {**context.noted.get("", {}), **context.noted.get(output.name, {})}
+    if said is None:
+        return replace(artifact, user_metadata=notes) if notes else artifact
+    name = said.name
+    if name is not None and "{" in name:
+        name = filled_in(name, call.configuration.substitutions, artifact.created, where=f"/steps/{call.id}")
+    return replace(
+        artifact,
+        name=check_name(name, what="artifact") if name is not None else None,
+        version=said.version,
+        tags=said.tags,
+        user_metadata={**said.run_metadata, **notes},
+    )
 
 
 def _told(items: Iterator[Any], call: Call, bench: Bench) -> Iterator[Any]:

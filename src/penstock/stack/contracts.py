@@ -6,6 +6,7 @@ Each is built with the options of its component (`Flavor(**options)`) and must b
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
 
@@ -44,7 +45,9 @@ class ArtifactStore(Protocol):
     """
 
     def put(self, data: bytes | Path) -> tuple[str, int]:
-        """Store bytes or a file's content; return its SHA-256 and size. Storing what is there already does nothing.
+        """Store bytes or a file's content; return its SHA-256 and size.
+
+        Storing what is there already changes nothing but its age: within the hour it counts as stored now.
 
         Raises `StorageFull` if there is no room, `Unavailable` if the store cannot be reached.
         """
@@ -60,6 +63,15 @@ class ArtifactStore(Protocol):
 
     def open(self, digest: str) -> BinaryIO:
         """A reader of the blob, unchecked; for streaming to somebody who checks. Raises `NotFound`."""
+
+    def facts(self, digest: str) -> tuple[int, datetime]:
+        """The blob's size in bytes, and when it was stored last. Raises `NotFound`."""
+
+    def delete(self, digest: str, *, stored_before: datetime) -> bool:
+        """Remove the blob, unless it was stored since that moment or is not there; whether it was removed.
+
+        Whoever calls this knows that nobody refers to it.
+        """
 
     def digests(self) -> Iterator[str]:
         """The digests of all blobs, in no order."""

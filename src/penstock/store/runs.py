@@ -44,6 +44,7 @@ _INSERT_TAG = insert_new(run_tags)
 _REMOVE_TAGS = delete(run_tags).where(
     run_tags.c.run_id == bindparam("id"), run_tags.c.tag.not_in(bindparam("kept", expanding=True))
 )
+_REMOVE = delete(runs).where(runs.c.id == bindparam("ref"))
 _ANNOTATE = update(runs).where(runs.c.id == bindparam("ref"))
 _RUNS = select(*_RUN.columns)
 _BY_ID = _RUNS.where(runs.c.id == bindparam("ref"))
@@ -122,6 +123,11 @@ def tag(ws: WriteSession, run: Run) -> None:
     ws.change(_REMOVE_TAGS, {"id": run.id, "kept": list(run.tags)})
     # A set: a tag that was given twice is one tag.
     ws.change(_INSERT_TAG, [{"tag": name, "run_id": run.id} for name in sorted(set(run.tags))])
+
+
+def remove(ws: WriteSession, run_id: str) -> None:
+    """Remove a run with its steps, its history, its logs and its idempotency keys; artifacts that it made stay."""
+    ws.change(_REMOVE, {"ref": run_id})
 
 
 def annotate(ws: WriteSession, run: Run) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, inspect, text
 from penstock.errors import PenstockError
 from penstock.store.tables import metadata
 
-HEAD = "0002"
+HEAD = "0003"
 """Revision of the newest migration; a test holds it against the scripts."""
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -33,8 +33,8 @@ def create(connection: Connection) -> None:
     connection.execute(text("INSERT INTO alembic_version VALUES (:head)"), {"head": HEAD})
 
 
-def migrate(connection: Connection, where: str) -> None:
-    """Go from whatever revision the database has, or none, to `HEAD`, script by script. Raises like `upgrade`."""
+def migrate(connection: Connection, where: str, *, to: str = HEAD) -> None:
+    """Go from whatever revision the database has, or none, to another, script by script. Raises like `upgrade`."""
     # Importing Alembic takes a quarter of a second, and most starts find the schema in place.
     from alembic import command
     from alembic.config import Config
@@ -52,4 +52,4 @@ def migrate(connection: Connection, where: str) -> None:
             f"The database {where} has schema {current}; this Penstock knows no further than {HEAD}. It was last used by "
             "a newer Penstock: install that version again, or use another home directory. Nothing was changed."
         )
-    command.upgrade(config, "head")
+    command.upgrade(config, to)

@@ -252,11 +252,33 @@ artifacts = Table(
     Column("materializer", Text, nullable=False),
     Column("code_bearing", Boolean, nullable=False),
     _json("metadata", _Values),
-    _of("runs", "run_id", nullable=True, ondelete="CASCADE"),
+    Column("name", Text),
+    Column("version", Text),
+    _json("tags", _Names),
+    _json("user_metadata", _Values),
+    # An artifact outlives its run as long as somebody uses it.
+    _of("runs", "run_id", nullable=True, ondelete="SET NULL"),
     Column("step", Text),
     Column("output", Text),
     _time("created"),
+    # The latest version of a name is the one with the highest number, whatever it is called.
+    Column("number", Integer),
+    UniqueConstraint("name", "version"),
+    Index("uq_artifacts_name_number", "name", "number", unique=True),
+    Index(None, "name", "id"),
     Index(None, "run_id", "id"),
+)
+
+artifact_uses = Table(
+    "artifact_uses",
+    metadata,
+    _of("artifacts", "artifact_id", ondelete="CASCADE"),
+    _run(),
+    Column("step", Text, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("name", Text, nullable=False),
+    PrimaryKeyConstraint("artifact_id", "run_id", "step", "kind", "name"),
+    Index(None, "run_id", "step"),
 )
 
 stacks = Table(

@@ -46,7 +46,7 @@ class TestStart:
 
     def test_names_the_step_that_asks(self, client: Client, transport: Any, run_json: Make) -> None:
         transport.script = [run_json()]
-        token = inside_step.set(("r1", "load"))
+        token = inside_step.set(("r1", "load", lambda: None))
         try:
             client.runs.start(snapshot_id="s1")
         finally:

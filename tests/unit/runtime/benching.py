@@ -23,6 +23,7 @@ class Bench:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.said = PipelineRunConfiguration()
+        self.workers = 4
 
     def ticket(self, parameters: dict[str, Any], steps: dict[str, dict[str, Any]] | None = None) -> Ticket:
         return Ticket(
@@ -40,7 +41,7 @@ class Bench:
             home=str(self.path),
             lease=10,
             grace=1,
-            parallel_steps=4,
+            parallel_steps=self.workers,
             configuration=self.said,
             timeout=self.said.timeout,
         )

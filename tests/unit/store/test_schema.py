@@ -14,7 +14,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, text
 
 from penstock.errors import PenstockError
-from penstock.store import schema
+from penstock.model.configuration import PipelineRunConfiguration
+from penstock.store import artifacts, runs, schema
 from penstock.store.session import Database
 from penstock.store.tables import metadata
 from tests.unit.store.samples import frozen
@@ -71,6 +72,36 @@ def test_a_new_database_and_a_migrated_one_have_the_same_indexes_and_version(
     for database in (path, migrated):
         with closing(sqlite3.connect(database)) as connection:
             assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(schema.HEAD,)]
+
+
+OLD = """
+INSERT INTO pipelines VALUES ('p', 'train', NULL, NULL, 1);
+INSERT INTO snapshots VALUES ('s', 's', 'p', '{"pipeline": "train", "source": "m:t", "environment": {"python": "3"}}', 1);
+INSERT INTO runs (id, name, state, pipeline_id, pipeline_name, snapshot_id, parameters, step_parameters, origins, cause, tags,
+    fence, sequence, created) VALUES ('r', 'run', 'completed', 'p', 'train', 's', '{}', '{}', '{}', '{}', '[]', 1, 1, 1);
+INSERT INTO artifacts VALUES ('a', 'd', '[]', 0, 'int', 'structured', 0, '{}', 'r', 'load', 'output', 1);
+INSERT INTO step_runs (id, run_id, step, name, state, upstream, parameters, inputs, outputs, metadata, created)
+    VALUES ('f', 'r', 'fit', 'fit', 'completed', '[]', '{}', '{"data": "a", "lost": "b"}', '{}', '{}', 1);
+"""
+
+
+def test_what_the_first_schema_holds_comes_along(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        schema.migrate(connection, "here", to="0001")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(OLD)
+    engine.dispose()
+    db = Database(f"sqlite:///{path}")
+    db.migrate()
+    with db.read() as rs:
+        run = runs.get(rs, "run")
+        assert (run.configuration, run.metadata) == (PipelineRunConfiguration(), {})
+        assert runs.steps(rs, "r")["fit"].attempt == 1
+        uses = [(use.step, use.kind, use.name) for use in artifacts.uses_of(rs, "a", 10)]
+    assert sorted(uses) == [("fit", "input", "data"), ("load", "output", "output")]
+    db.close()
 
 
 def test_alembic_is_loaded_only_to_migrate(path: Path) -> None:

@@ -39,6 +39,13 @@ class PublishTemplate(Strict):
     tags: tuple[str, ...] = Field(default=(), max_length=50)
 
 
+class AnnotateTemplate(Strict):
+    """Tags to be put on a template, and to be taken off."""
+
+    add_tags: tuple[str, ...] = Field(default=(), max_length=50)
+    remove_tags: tuple[str, ...] = Field(default=(), max_length=50)
+
+
 @router.post("", response_model=Template, status_code=201, responses={200: {"description": "Nothing was new."}})
 def publish_template(here: Here, _: Writer, wanted: PublishTemplate) -> Response:
     """Make a run template, or the next version of the one that has this name."""
@@ -67,6 +74,13 @@ def get_template(here: Here, _: Reader, reference: str) -> Response:
     """One run template (`id`, `name` or `name@vN`) with its parameters and a configuration ready to edit."""
     with here.db.read() as session:
         return answer(templates.describe(session, reference))
+
+
+@router.patch("/{reference}", response_model=Template)
+def annotate_template(here: Here, _: Writer, reference: str, wanted: AnnotateTemplate) -> Response:
+    """Put tags on a run template and take others off."""
+    with here.db.write() as session:
+        return answer(templates.annotate(session, reference, add=wanted.add_tags, remove=wanted.remove_tags))
 
 
 @router.delete("/{reference}", status_code=204)

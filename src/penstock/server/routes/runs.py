@@ -18,7 +18,7 @@ from penstock.control.installation import Installation
 from penstock.errors import Forbidden
 from penstock.model.configuration import PipelineRunConfiguration
 from penstock.model.run import Batch, Receipt, Run, RunState, StepRun
-from penstock.server.access import Here, Reader, Runner, Worker
+from penstock.server.access import Here, Reader, Runner, Worker, Writer
 from penstock.server.bodies import ListQuery, Page, Strict, answer, listing, record
 from penstock.server.routes.logs import LogQuery, log_page
 from penstock.server.strict_json import StrictRoute
@@ -121,6 +121,14 @@ def annotate_run(here: Here, _: Runner, reference: str, wanted: AnnotateRun) -> 
     )
     with here.db.write() as session:
         return answer(runs.annotate(session, here, reference, notes))
+
+
+@router.delete("/{reference}", status_code=204)
+def delete_run(here: Here, _: Writer, reference: str) -> Response:
+    """Remove an ended run with its steps, logs and history; the artifacts that it made stay until they are pruned."""
+    with here.db.write() as session:
+        runs.delete(session, reference)
+    return Response(status_code=204)
 
 
 @router.post("/{reference}/cancel", response_model=Run, status_code=202)

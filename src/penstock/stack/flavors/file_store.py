@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO
@@ -44,7 +46,7 @@ class FileStore:
         digest, size = sha256(data).hexdigest(), len(data)
         target = self._path(digest)
         with self._reported():
-            if not _holds(target, size):
+            if not self._renewed(target, size):
                 with self._new() as (temporary, descriptor):
                     _write(descriptor, data)
                     _move(temporary, target)
@@ -82,7 +84,29 @@ class FileStore:
             try:
                 return target.open("rb")
             except FileNotFoundError:
-                raise NotFound(f"The artifact store in {self._root} has no blob {digest}.") from None
+                raise self._absent(digest) from None
+
+    def facts(self, digest: str) -> tuple[int, datetime]:
+        """The blob's size in bytes, and when it was stored last."""
+        target = self._path(digest)
+        with self._reported():
+            try:
+                found = target.stat()
+            except FileNotFoundError:
+                raise self._absent(digest) from None
+        return found.st_size, datetime.fromtimestamp(found.st_mtime, UTC)
+
+    def delete(self, digest: str, *, stored_before: datetime) -> bool:
+        """Remove the blob. Nobody makes it young between the look at its age and its end."""
+        target = self._path(digest)
+        with self._reported(), self._turn(fcntl.LOCK_EX):
+            try:
+                if datetime.fromtimestamp(target.stat().st_mtime, UTC) >= stored_before:
+                    return False
+                target.unlink()
+            except FileNotFoundError:
+                return False
+        return True
 
     def digests(self) -> Iterator[str]:
         """The digests of all blobs, in no order."""
@@ -98,11 +122,35 @@ class FileStore:
             digest, size = _copy(content, descriptor)
             target = self._path(digest)
             # Moving over a file that is there makes some file systems write it to the disk at once.
-            if _holds(target, size):
+            if self._renewed(target, size):
                 temporary.unlink()
             else:
                 _move(temporary, target)
         return digest, size
+
+    def _renewed(self, target: Path, size: int) -> bool:
+        """Whether the blob is there whole; it counts as stored now, since its age is what keeps it from being removed."""
+        if not _holds(target, size):
+            return False
+        with self._turn(fcntl.LOCK_SH):
+            try:
+                os.utime(target)
+            except FileNotFoundError:  # removed before it was our turn
+                return False
+        return True
+
+    @contextmanager
+    def _turn(self, kind: int) -> Iterator[None]:
+        """Those who renew blobs go together, those who remove them alone."""
+        descriptor = os.open(self._root / "turn.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, kind)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _absent(self, digest: str) -> NotFound:
+        return NotFound(f"The artifact store in {self._root} has no blob {digest}.")
 
     def _path(self, digest: str) -> Path:
         if not is_digest(digest):

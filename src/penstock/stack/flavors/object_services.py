@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from importlib import import_module
 from io import BytesIO
@@ -85,8 +86,12 @@ class Service:
         found = self._files.ls(f"{self._bucket}/{folder}", detail=False)
         return [str(name).rstrip("/").rpartition("/")[2] for name in found]
 
-    def size(self, key: str) -> int:
-        """The object's size in bytes."""
+    def facts(self, key: str) -> tuple[int, datetime]:
+        """The object's size in bytes, and when it was written."""
+        raise NotImplementedError
+
+    def remove(self, key: str) -> None:
+        """Remove the object."""
         raise NotImplementedError
 
     def look(self) -> None:
@@ -143,9 +148,14 @@ class S3(Service):
         """Make an object in one request."""
         self.call("put_object", Key=key, Body=data)
 
-    def size(self, key: str) -> int:
-        """The object's size in bytes."""
-        return int(self.call("head_object", Key=key)["ContentLength"])
+    def facts(self, key: str) -> tuple[int, datetime]:
+        """The object's size in bytes, and when it was written."""
+        head = self.call("head_object", Key=key)
+        return int(head["ContentLength"]), head["LastModified"]
+
+    def remove(self, key: str) -> None:
+        """Remove the object; one that is not there is no error to S3."""
+        self.call("delete_object", Key=key)
 
     def look(self) -> None:
         """Ask for the bucket itself."""
@@ -225,10 +235,15 @@ class GCS(Service):
         kind = {"Content-Type": "application/octet-stream"}
         self.call("POST", self._uploads(), uploadType="media", name=key, headers=kind, data=BytesIO(data))
 
-    def size(self, key: str) -> int:
-        """The object's size in bytes."""
-        _, content = self.call("GET", "b/{}/o/{}", self._bucket, key, fields="size")
-        return int(json.loads(content)["size"])
+    def facts(self, key: str) -> tuple[int, datetime]:
+        """The object's size in bytes, and when it was written."""
+        _, content = self.call("GET", "b/{}/o/{}", self._bucket, key, fields="size,updated")
+        told = json.loads(content)
+        return int(told["size"]), datetime.fromisoformat(told["updated"])
+
+    def remove(self, key: str) -> None:
+        """Remove the object."""
+        self.call("DELETE", "b/{}/o/{}", self._bucket, key)
 
     def look(self) -> None:
         """Ask for one name: who may use objects may do that, but not look at the bucket's own record."""
@@ -339,9 +354,14 @@ class Azure(Service):
             upload.part(0, data)
             upload.commit()
 
-    def size(self, key: str) -> int:
-        """The blob's size in bytes."""
-        return int(self.call("get_blob_properties", key).size)
+    def facts(self, key: str) -> tuple[int, datetime]:
+        """The blob's size in bytes, and when it was written."""
+        told = self.call("get_blob_properties", key)
+        return int(told.size), told.last_modified
+
+    def remove(self, key: str) -> None:
+        """Remove the blob."""
+        self.call("delete_blob", key)
 
     def look(self) -> None:
         """Ask for the container itself."""

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, ParamSpec, TypeVar, cast
@@ -27,6 +28,9 @@ _MIB = 1024 * 1024
 _PART = 8 * _MIB
 _MOST_PARTS = 9_000  # S3 takes 10,000
 _CHUNK = _MIB
+_FRESH = timedelta(minutes=30)
+"""So long after it was stored, storing the same content again is left out. Less than the age at which blobs may be removed."""
+
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 _BUCKET = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]*")
@@ -95,14 +99,12 @@ class ObjectStore:
 
     def exists(self, digest: str) -> bool:
         """Whether the blob is there."""
-        return self._size(self._key(digest)) is not None
+        return self._facts(self._key(digest)) is not None
 
     def open(self, digest: str) -> BinaryIO:
         """A reader of the blob, unchecked. It asks for a part at a time, and again if the connection is lost."""
         key = self._key(digest)
-        size = self._size(key)
-        if size is None:
-            raise self._absent(digest)
+        size, _ = self.facts(digest)
 
         def read(start: int, end: int) -> bytes:
             try:
@@ -111,6 +113,23 @@ class ObjectStore:
                 raise self._absent(digest) from None
 
         return cast(BinaryIO, io.BufferedReader(_Blob(read, size), _PART))
+
+    def facts(self, digest: str) -> tuple[int, datetime]:
+        """The blob's size in bytes, and when it was stored last."""
+        found = self._facts(self._key(digest))
+        if found is None:
+            raise self._absent(digest)
+        return found
+
+    def delete(self, digest: str, *, stored_before: datetime) -> bool:
+        """Remove the blob. The services have no way to look and remove in one go: between the two there is a moment."""
+        key = self._key(digest)
+        found = self._facts(key)
+        if found is None or found[1] >= stored_before:
+            return False
+        with suppress(FileNotFoundError):
+            self._patiently(self._service().remove, key)
+        return True
 
     def digests(self) -> Iterator[str]:
         """The digests of all blobs, in no order."""
@@ -127,8 +146,9 @@ class ObjectStore:
             size += len(chunk)
         digest = found.hexdigest()
         key = self._key(digest)
-        if self._size(key) == size:
-            return digest, size
+        there = self._facts(key)
+        if there is not None and there[0] == size and datetime.now(UTC) - there[1] < _FRESH:
+            return digest, size  # an older one is written again, since its age is what keeps it from being removed
         try:
             if size == len(start):
                 self._patiently(self._service().write, key, start)
@@ -159,7 +179,7 @@ class ObjectStore:
         except BaseException as error:
             # The answer to the last request may have been lost; or somebody else stored the same in the meantime.
             with suppress(Exception):
-                if isinstance(error, Exception) and self._service().size(key) == size:
+                if isinstance(error, Exception) and self._service().facts(key)[0] == size:
                     return
             with suppress(Exception):
                 upload.abort()
@@ -171,9 +191,9 @@ class ObjectStore:
             raise InvalidInput(f"{digest[:100]!r} names no blob.", errors=[problem])
         return f"{self._prefix}sha256/{digest[:2]}/{digest[2:]}"
 
-    def _size(self, key: str) -> int | None:
+    def _facts(self, key: str) -> tuple[int, datetime] | None:
         try:
-            return self._patiently(self._service().size, key)
+            return self._patiently(self._service().facts, key)
         except FileNotFoundError:
             self._require_bucket()
             return None
