@@ -13,7 +13,7 @@ from penstock.cli.output import Column, Output, done, literal, show_json, show_l
 from penstock.cli.progress import conclude, outcome, watch
 from penstock.client.client import Client
 from penstock.client.page import LARGEST_PAGE
-from penstock.client.runs import LONGEST_WAIT, RunFilter
+from penstock.client.runs import LONGEST_WAIT
 from penstock.model.configuration import said
 from penstock.model.run import LogLine, Run
 
@@ -39,7 +39,9 @@ _STEP_COLUMNS = (
     Column("STATE", lambda step: step.state),
     Column("TOOK", lambda step: took(step.started, step.ended)),
     Column("OUTPUTS", lambda step: tuple(f"{name}={artifact}" for name, artifact in step.outputs.items())),
-    Column("NOTE", lambda step: step.error.message if step.error else step.reason),
+    Column(
+        "NOTE", lambda step: step.error.message if step.error else step.reason or (step.cache and step.cache.reason)
+    ),
 )
 
 
@@ -57,7 +59,6 @@ def list_runs(
     state: Annotated[str | None, typer.Option("--state", help="Only those in this state.")] = None,
     pipeline: PipelineFilter = None,
     template: Annotated[str | None, typer.Option("--template", help="Only those of this run template.")] = None,
-    parent: Annotated[str | None, typer.Option("--parent", help="Only those that steps of this run started.")] = None,
     tag: Annotated[str | None, typer.Option("--tag", help="Only those with this tag.")] = None,
     size: SizeOption = 20,
     cursor: CursorOption = None,
@@ -65,10 +66,7 @@ def list_runs(
 ) -> None:
     """List runs, newest first."""
     client = Client()
-    filters: RunFilter = {"state": state, "pipeline": pipeline, "template": template, "tag": tag}
-    if parent is not None:
-        filters["parent_run_id"] = client.runs.get(parent).id
-    page = client.runs.list(size=size, cursor=cursor, **filters)
+    page = client.runs.list(size=size, cursor=cursor, state=state, pipeline=pipeline, template=template, tag=tag)
     show_list(page, _COLUMNS, output, nothing="No runs.")
 
 

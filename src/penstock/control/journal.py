@@ -160,6 +160,9 @@ def _keep(ws: WriteSession, installation: Installation, before: Progress, after:
         runs.tag(ws, after.run)
     changed = [step for key, step in after.steps.items() if before.steps.get(key) is not step]
     runs.save_steps(ws, changed)
+    # What was carried out, not what was taken from the cache: results grow old from when they were made.
+    made_well = [step for step in changed if step.state is StepState.COMPLETED]
+    runs.remember(ws, after.run.pipeline_id, made_well)
     made = [(event.artifact, event) for event in news if event.artifact is not None]
     artifacts.insert(
         ws, [replace(one, run_id=after.run.id, step=event.step, output=event.output) for one, event in made]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,17 +13,23 @@ from penstock.control.installation import Installation, now
 from penstock.errors import Conflict, InvalidInput, KeyReused, Unavailable, fault, found
 from penstock.ids import check_name, new_id
 from penstock.model.account import Principal
+from penstock.model.artifact import Artifact
+from penstock.model.cache import Earlier, Found, Lookup
 from penstock.model.configuration import PipelineRunConfiguration, besides_values, filled_in, laid_over
 from penstock.model.inputs import resolve
 from penstock.model.launch import Ticket
-from penstock.model.run import Cause, Progress, Run, RunState, advance, end
+from penstock.model.run import Cause, Progress, Run, RunState, StepRun, advance, end
 from penstock.model.snapshot import Snapshot
 from penstock.model.stack import Stack
-from penstock.store import events, idempotency, runs, stacks
+from penstock.store import artifacts, events, idempotency, runs, stacks
 from penstock.store.session import ReadSession, WriteSession
 
 TOKEN_LIFETIME = 30 * 24 * 3600.0
 """Seconds for which a run's token is valid at most; it is refused as soon as the run has ended."""
+
+
+FOLLOWING = 250
+"""Of the run that has what was looked for, so many further results are told at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +178,38 @@ def annotate(ws: WriteSession, installation: Installation, reference: str, notes
     runs.annotate(ws, run)
     ws.after_commit(lambda: installation.bell.ring(run.id))
     return run
+
+
+def look_up(rs: ReadSession, wanted: Lookup) -> Found:
+    """Earlier results of a step under a key, or else what its last run hung on. Results whose artifacts are gone are none."""
+    known = runs.earlier(rs, wanted.key)
+    fresh = [one for one in known if wanted.not_before is None or (one.ended or one.created) >= wanted.not_before]
+    for one in fresh:
+        hit = _earlier_results(rs, [one]).get(wanted.key)
+        if hit is not None:
+            return Found(hit=hit, following=_earlier_results(rs, runs.remembered_after(rs, one, FOLLOWING)))
+    latest = runs.latest_remembered(rs, wanted.pipeline_id, wanted.step)
+    before = _results_of(latest, runs.get(rs, latest.run_id).name, {}) if latest is not None else None
+    return Found(latest=before, expired=bool(known) and not fresh)
+
+
+def _earlier_results(rs: ReadSession, steps: Sequence[StepRun]) -> dict[str, Earlier]:
+    """What these step runs, of one run, made, by key; those whose artifacts are not all there are left out."""
+    made = artifacts.get_many(rs, (artifact_id for step in steps for artifact_id in step.outputs.values()))
+    name = runs.get(rs, steps[0].run_id).name if steps else ""
+    whole = [step for step in steps if made.keys() >= set(step.outputs.values())]
+    return {step.cache.key: _results_of(step, name, made) for step in whole if step.cache and step.cache.key}
+
+
+def _results_of(step: StepRun, run_name: str, made: Mapping[str, Artifact]) -> Earlier:
+    return Earlier(
+        run_id=step.run_id,
+        run_name=run_name,
+        step=step.step,
+        parts=step.cache.parts if step.cache else {},
+        outputs={output: made[one] for output, one in step.outputs.items() if one in made},
+        ended=step.ended or step.created,
+    )
 
 
 def delete(ws: WriteSession, reference: str) -> Run:

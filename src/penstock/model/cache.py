@@ -61,6 +61,9 @@ class Found:
     expired: bool = False
     """There is one with that key, and it is too old."""
 
+    following: dict[str, Earlier] = field(default_factory=dict)
+    """With a hit: by key, what the same run made next. Whoever comes to the same steps need not ask again."""
+
 
 def explain(parts: Mapping[str, str], found: Found) -> str:
     """Why the results of `found` are taken, or why there are none to take, in words."""

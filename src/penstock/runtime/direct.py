@@ -6,15 +6,18 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
+from pathlib import Path
 from typing import Any
 
 from penstock.author.freeze import freeze
 from penstock.author.pipeline import Pipeline
+from penstock.author.source import locate
 from penstock.client.client import Client
 from penstock.errors import PenstockError
 from penstock.model.launch import Ticket
 from penstock.model.run import Event, Run
 from penstock.runtime import terminal
+from penstock.runtime.cache import StepCache, asking
 from penstock.runtime.engine import Engine
 from penstock.runtime.journal import Journal
 from penstock.runtime.logs import Capture
@@ -52,7 +55,9 @@ def run(pipeline: Pipeline, parameters: Mapping[str, Any]) -> Run:
 def _carry_out(pipeline: Pipeline, ticket: Ticket, client: Client) -> BaseException | None:
     journal = Journal(sender(ticket), ticket.fence, heartbeat=ticket.lease / 4)
     with _progress() as heard, Capture(journal.log, own_process=False, tee=True) as capture:
-        engine = Engine(ticket, journal, capture, artifact_store(ticket))
+        store = artifact_store(ticket)
+        cache = StepCache(ticket.pipeline_id, asking(ticket), store, locate(pipeline).root or Path.cwd())
+        engine = Engine(ticket, journal, capture, store, cache=cache)
 
         def refused(error: PenstockError) -> None:
             _say(f"run {ticket.run_name} is no longer ours: {error.detail}")

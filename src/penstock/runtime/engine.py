@@ -94,7 +94,7 @@ class Engine:
         capture: Capture,
         store: ArtifactStore,
         *,
-        cache: Cache | None = None,
+        cache: Cache,
         secrets: Callable[[tuple[str, ...]], Mapping[str, str]] | None = None,
         process: Process | None = None,
     ) -> None:
@@ -410,7 +410,11 @@ class Engine:
 
     def _artifacts(self, task: _Task) -> dict[str, Artifact]:
         arguments = task.call.arguments.items()
-        return {name: self._kept(value).artifact for name, value in arguments if isinstance(value, Handle)}
+        return {name: self.artifact(value) for name, value in arguments if isinstance(value, Handle)}
+
+    def artifact(self, handle: Handle) -> Artifact:
+        """See `Bench`."""
+        return self._kept(handle).artifact
 
     def _kept(self, handle: Handle) -> Kept:
         return self._tasks[handle.step].kept[handle.output]

@@ -21,6 +21,7 @@ from penstock.client.transport import Transport
 from penstock.errors import Conflict, PenstockError, ServerUnreachable
 from penstock.model.launch import Ticket
 from penstock.model.run import Batch, Failure, LogLine, Receipt
+from penstock.runtime.cache import StepCache, asking
 from penstock.runtime.engine import Engine, Outcome, Process
 from penstock.runtime.journal import Journal
 from penstock.runtime.logs import Capture
@@ -84,7 +85,9 @@ def _carry_out(ticket: Ticket, journal: Journal, capture: Capture, process: Proc
     try:
         with importing(ticket.source):
             pipeline = load_source(ticket.source, code_path(ticket.home, str(ticket.code)))
-        engine = Engine(ticket, journal, capture, artifact_store(ticket), process=process)
+        store = artifact_store(ticket)
+        cache = StepCache(ticket.pipeline_id, asking(ticket), store, Path.cwd())
+        engine = Engine(ticket, journal, capture, store, cache=cache, process=process)
     except BaseException as error:  # noqa: BLE001  # importing the user's module can raise anything
         return Outcome(None, failure(error), error)
     return engine.carry_out(pipeline)

@@ -54,7 +54,9 @@ class Kept:
 class Cache(Protocol):
     """Looks for earlier results."""
 
-    def look(self, call: Call, given: Mapping[str, Any]) -> tuple[CacheNote, Earlier | None]:
+    def look(
+        self, call: Call, given: Mapping[str, Any], artifact_of: Callable[[Handle], Artifact]
+    ) -> tuple[CacheNote, Earlier | None]:
         """What is known of this call, and the results to take, if there are any. `given` are its constant arguments."""
 
 
@@ -71,10 +73,13 @@ class Bench(Protocol):
     journal: Journal
     capture: Capture
     watch: Watch
-    cache: Cache | None
+    cache: Cache
 
     def load(self, handle: Handle, wanted: Any) -> Any:
         """The value behind a handle, as a type."""
+
+    def artifact(self, handle: Handle) -> Artifact:
+        """The record of what is behind a handle of a step that has ended."""
 
     def at_work(self, work: Work) -> AbstractContextManager[None]:
         """While this work is done: it is interrupted if the run is stopped. Raises `Stopped`, if it is stopped already."""
@@ -124,8 +129,8 @@ def carry_out(call: Call, bench: Bench) -> dict[str, Kept]:
     given = {name: value for name, value in call.arguments.items() if not holds_handle(value)}
     told = {"parameters": _shown(given), "inputs": {name: one.id for name, one in call.artifacts.items()}}
     note = None
-    if bench.cache is not None and _wants_cache(call.configuration):
-        note, earlier = bench.cache.look(call, given)
+    if _wants_cache(call.configuration):
+        note, earlier = bench.cache.look(call, given, bench.artifact)
         if earlier is not None:
             outputs = {name: one.id for name, one in earlier.outputs.items()}
             bench.journal.write("step_cached", step=call.id, outputs=outputs, cache=note, **told)

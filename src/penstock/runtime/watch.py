@@ -147,6 +147,7 @@ class Watch:
         entry = (time.monotonic() + seconds, next(self._numbers), action)
         with self._changed:
             heapq.heappush(self._due, entry)
+            self._arm()  # here: what comes now may never let our thread have its turn
             self._wake()
         try:
             yield

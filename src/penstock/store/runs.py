@@ -90,6 +90,30 @@ _STEPS_UNENDED = _STEPS.where(
     or_(_NAMED, step_runs.c.state.not_in(sorted(state for state in StepState if state.terminal)))
 )
 _STEP = _STEP_RUNS.where(step_runs.c.id == bindparam("id"))
+_REMEMBER = (
+    update(step_runs)
+    .where(step_runs.c.id == bindparam("ref"))
+    .values(cache_key=bindparam("key"), pipeline_id=bindparam("pipeline"))
+)
+_EARLIER = (
+    _STEP_RUNS.where(step_runs.c.cache_key == bindparam("key"))
+    .order_by(step_runs.c.id.desc())
+    .limit(bindparam("limit"))
+)
+_REMEMBERED_AFTER = (
+    _STEP_RUNS.where(
+        step_runs.c.run_id == bindparam("run"),
+        step_runs.c.id > bindparam("after"),
+        step_runs.c.cache_key.is_not(None),
+    )
+    .order_by(step_runs.c.id)
+    .limit(bindparam("limit"))
+)
+_LATEST_REMEMBERED = (
+    _STEP_RUNS.where(step_runs.c.pipeline_id == bindparam("pipeline"), step_runs.c.name == bindparam("name"))
+    .order_by(step_runs.c.id.desc())
+    .limit(1)
+)
 _SAVE_STEP = upsert(
     step_runs,
     [step_runs.c.run_id, step_runs.c.step],
@@ -235,6 +259,29 @@ def steps(
 def save_steps(ws: WriteSession, changed: Iterable[StepRun]) -> None:
     """Write these step runs, new ones and known ones. The id, the name and the creation of a known one stay."""
     ws.change(_SAVE_STEP, [_STEP_RUN.row(step) for step in changed])
+
+
+def remember(ws: WriteSession, pipeline_id: str, ended: Iterable[StepRun]) -> None:
+    """Have these step runs found by what they hang on; those without a key are left out."""
+    keys = [(step, step.cache.key) for step in ended if step.cache is not None and step.cache.key is not None]
+    ws.change(_REMEMBER, [{"ref": step.id, "key": key, "pipeline": pipeline_id} for step, key in keys])
+
+
+def earlier(rs: ReadSession, key: str, limit: int = 10) -> list[StepRun]:
+    """Step runs that ended well under this key, the newest first."""
+    return [_STEP_RUN.made(row) for row in rs.rows(_EARLIER, {"key": key, "limit": limit})]
+
+
+def remembered_after(rs: ReadSession, step: StepRun, limit: int) -> list[StepRun]:
+    """The step runs of the same run that were declared after this one and ended well, in order."""
+    parameters = {"run": step.run_id, "after": step.id, "limit": limit}
+    return [_STEP_RUN.made(row) for row in rs.rows(_REMEMBERED_AFTER, parameters)]
+
+
+def latest_remembered(rs: ReadSession, pipeline_id: str, name: str) -> StepRun | None:
+    """The newest run of the step with this name, in this pipeline, that is found by what it hangs on."""
+    row = rs.row(_LATEST_REMEMBERED, {"pipeline": pipeline_id, "name": name})
+    return None if row is None else _STEP_RUN.made(row)
 
 
 def get_step(rs: ReadSession, step_run_id: str) -> StepRun:

@@ -211,8 +211,14 @@ step_runs = Table(
     _time("created"),
     _time("started", nullable=True),
     _time("ended", nullable=True),
+    # Of those that ended well and were carried out with a cache: what they are looked for by.
+    Column("cache_key", String(64)),
+    Column("pipeline_id", String(36)),
     UniqueConstraint("run_id", "step"),
     Index(None, "state", "id"),
+    Index(None, "cache_key", "id", **_where("cache_key IS NOT NULL")),
+    Index(None, "run_id", "id", **_where("cache_key IS NOT NULL")),
+    Index(None, "pipeline_id", "name", "id", **_where("pipeline_id IS NOT NULL")),
 )
 
 run_events = Table(

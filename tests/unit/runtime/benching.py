@@ -7,14 +7,50 @@ from pathlib import Path
 from typing import Any
 
 from penstock.author.pipeline import Pipeline
+from penstock.model.cache import Earlier, Found, Lookup
 from penstock.model.configuration import PipelineRunConfiguration
 from penstock.model.launch import Ticket
 from penstock.model.run import Batch, Event, Receipt, RunState
 from penstock.model.stack import Component
+from penstock.runtime.cache import StepCache
 from penstock.runtime.engine import Engine, Outcome
 from penstock.runtime.journal import Journal
 from penstock.runtime.logs import Capture
 from penstock.stack.flavors.file_store import FileStore
+
+
+class Memory:
+    """What a server knows of earlier results, for the runs of one bench."""
+
+    def __init__(self) -> None:
+        self.results: list[tuple[str, str, Earlier]] = []
+        """Step, key and results, the oldest first."""
+
+    def ask(self, wanted: Lookup) -> Found:
+        hits = [one for _, key, one in self.results if key == wanted.key]
+        fresh = [one for one in hits if wanted.not_before is None or one.ended >= wanted.not_before]
+        if fresh:
+            return Found(hit=fresh[-1])
+        of_step = [one for step, _, one in self.results if step == wanted.step]
+        return Found(latest=of_step[-1] if of_step else None, expired=bool(hits))
+
+    def take_in(self, events: list[Event]) -> None:
+        notes = {event.step: event.cache for event in events if event.cache is not None}
+        names = {event.step: event.name for event in events if event.type == "step_declared"}
+        made = {(event.step, event.output): event.artifact for event in events if event.artifact is not None}
+        for event in events:
+            note = notes.get(event.step)
+            if event.type == "step_completed" and note is not None and note.key is not None:
+                outputs = {name: one for (step, name), one in made.items() if step == event.step and name and one}
+                earlier = Earlier(
+                    run_id="r",
+                    run_name="run",
+                    step=str(event.step),
+                    parts=note.parts,
+                    outputs=outputs,
+                    ended=event.at,
+                )
+                self.results.append((str(names[event.step]), note.key, earlier))
 
 
 class Bench:
@@ -22,6 +58,10 @@ class Bench:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.root = path
+        """Where the code of the pipelines lies, as far as their cache policies are concerned."""
+
+        self.memory = Memory()
         self.said = PipelineRunConfiguration()
         self.workers = 4
 
@@ -61,11 +101,14 @@ class Bench:
 
         journal = Journal(send, 1)
         with Capture(journal.log, own_process=False, tee=False) as capture:
-            engine = Engine(self.ticket(parameters, steps), journal, capture, FileStore(path=str(self.path)))
+            store = FileStore(path=str(self.path))
+            cache = StepCache("p", self.memory.ask, store, self.root)
+            engine = Engine(self.ticket(parameters, steps), journal, capture, store, cache=cache)
             journal.begin({}, refused=lambda _: None)
             watch(engine)
             outcome = engine.carry_out(made)
         journal.end(outcome.outputs, outcome.error)
+        self.memory.take_in(events)
         return outcome, events
 
 

@@ -50,6 +50,7 @@ def plans(db: Database, ask: Callable[[WriteSession], object]) -> str:
     return "\n".join(steps)
 
 
+STEP = StepRun(id=ID, run_id=ID, step="s", name="s", created=AT)
 ASKED: dict[str, Callable[[Any], object]] = {
     "get": lambda rs: runs.get(rs, ID),
     "get by name": lambda rs: runs.get(rs, "name"),
@@ -70,6 +71,9 @@ ASKED: dict[str, Callable[[Any], object]] = {
     "by name": lambda rs: runs.page(rs, Window(), RunFilter(name="name")),
     "by parent": lambda rs: runs.page(rs, NEXT, RunFilter(parent=ID)),
     "by tag": lambda rs: runs.page(rs, NEXT, RunFilter(tag="x")),
+    "earlier results": lambda rs: runs.earlier(rs, "k"),
+    "following results": lambda rs: runs.remembered_after(rs, STEP, 5),
+    "latest result": lambda rs: runs.latest_remembered(rs, ID, "fit"),
     "get step": lambda rs: runs.get_step(rs, ID),
     "events": lambda rs: events.after(rs, ID, 5),
     "append events": lambda ws: events.append(ws, ID, []),

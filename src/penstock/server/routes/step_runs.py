@@ -7,10 +7,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
+from penstock.control import runs as control
 from penstock.control.installation import Installation
+from penstock.model.cache import Found, Lookup
 from penstock.model.run import StepRun, StepState
 from penstock.server.access import Here, Reader
-from penstock.server.bodies import ListQuery, Page, answer, listing
+from penstock.server.bodies import ListQuery, Page, answer, listing, record
 from penstock.server.routes.logs import LogQuery, log_page
 from penstock.server.strict_json import StrictRoute
 from penstock.store import runs
@@ -31,6 +33,13 @@ def list_step_runs(here: Here, _: Reader, query: Annotated[StepQuery, Query()]) 
     with here.db.read() as session:
         states = (query.state,) if query.state else ()
         return listing(runs.page_steps(session, query.window, run_id=query.run_id, states=states), query)
+
+
+@router.post("/lookup", response_model=Found)
+def look_up_results(here: Here, _: Reader, wanted: Annotated[Lookup, record(Lookup)]) -> Response:
+    """Earlier results of a step under a key, or what its last run hung on. For workers."""
+    with here.db.read() as session:
+        return answer(control.look_up(session, wanted))
 
 
 @router.get("/{step_run_id}", response_model=StepRun)

@@ -1,0 +1,251 @@
+"""Earlier results of steps: what the results of a call hang on, and whether there are any to take."""
+
+from __future__ import annotations
+
+import inspect
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache, partial
+from hashlib import sha256
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+import msgspec
+
+from penstock.author.handle import Handle
+from penstock.author.source import load_function
+from penstock.client.transport import Transport
+from penstock.errors import InvalidInput, PenstockError, fault, pointer
+from penstock.model.artifact import Artifact
+from penstock.model.cache import CacheNote, Earlier, Found, Lookup, explain
+from penstock.model.configuration import CachePolicy
+from penstock.model.launch import Ticket
+from penstock.runtime import hooks
+from penstock.runtime.step import Call, holds_handle
+from penstock.stack.contracts import ArtifactStore
+
+FORMAT = "1"
+"""Goes into every key: to be changed when keys are made otherwise."""
+
+_MOST_KNOWN = 10_000
+_CHUNK = 1024 * 1024
+_SHOWN = 16
+"""Digits of the digest of a part: enough to tell whether it has changed."""
+
+Ask = Callable[[Lookup], Found]
+ArtifactOf = Callable[[Handle], Artifact]
+
+
+class _Untold(Exception):
+    """There is no telling what this hangs on; the text says why."""
+
+
+class StepCache:
+    """The cache of one run. `root` is where the code lies: file dependencies are relative to it."""
+
+    def __init__(self, pipeline_id: str, ask: Ask, store: ArtifactStore, root: Path) -> None:
+        self._pipeline_id = pipeline_id
+        self._ask = ask
+        self._store = store
+        self._root = root
+        self._known: dict[str, Earlier] = {}
+        """What the server told besides what it was asked for, by key; each is asked for once, if at all."""
+
+    def look(self, call: Call, given: Mapping[str, Any], artifact_of: ArtifactOf) -> tuple[CacheNote, Earlier | None]:
+        """What is known of this call, and the results to take if there are any. `given` are its constant arguments.
+
+        Raises `InvalidInput` for a policy that names what there is not. A server that cannot answer is no reason to fail:
+        then there is nothing to take.
+        """
+        policy = call.configuration.cache_policy or CachePolicy()
+        try:
+            parts = dict(self._parts(call, policy, given, artifact_of))
+        except _Untold as reason:
+            return CacheNote(reason=f"Not looked for in the cache: {reason}"), None
+        key = _digest([FORMAT, call.step.name, sorted(parts.items())])
+        shown = {name: digest[:_SHOWN] for name, digest in parts.items()}
+        oldest = policy.expires_after
+        not_before = None if oldest is None else datetime.now(UTC) - timedelta(seconds=oldest)
+        wanted = Lookup(pipeline_id=self._pipeline_id, step=call.step.name, key=key, not_before=not_before)
+        note = partial(CacheNote, key=key, parts=shown)
+        try:
+            found = self._found(wanted)
+        except PenstockError as error:
+            return note(reason=f"Not looked for in the cache: {error.detail}"), None
+        hit = found.hit
+        if hit is None:
+            return note(reason=explain(shown, found)), None
+        lost = self._lost(hit.outputs.values())
+        if lost is not None:
+            return note(reason=f"Not taken from the cache: {lost}"), None
+        return note(hit=True, reason=explain(shown, found), from_run=hit.run_id, from_step=hit.step), hit
+
+    def _found(self, wanted: Lookup) -> Found:
+        known = self._known.pop(wanted.key, None)
+        if known is not None and (wanted.not_before is None or known.ended >= wanted.not_before):
+            return Found(hit=known)
+        found = self._ask(wanted)
+        if len(self._known) > _MOST_KNOWN:  # a run that goes another way than the one before
+            self._known.clear()
+        self._known.update(found.following)
+        return found
+
+    def _lost(self, artifacts: Iterable[Artifact]) -> str | None:
+        """What of these is not in the artifact store any more, in words."""
+        for artifact in artifacts:
+            for file in artifact.files:
+                if not self._store.exists(file.digest):
+                    return f"file '{file.name}' of artifact {artifact.id} is not in the artifact store any more."
+        return None
+
+    def _parts(
+        self, call: Call, policy: CachePolicy, given: Mapping[str, Any], artifact_of: ArtifactOf
+    ) -> Iterator[tuple[str, str]]:
+        _check_ignored(call, policy)
+        if policy.include_step_code:
+            yield "code", _digest(source_text(call.step.function))
+        yield "outputs", _digest([(output.name, output.type) for output in call.step.outputs()])
+        arguments = {**call.step.signature.defaults, **call.arguments}
+        for name, value in arguments.items():
+            if name in policy.ignored_inputs:
+                continue
+            if holds_handle(value):
+                if policy.include_artifact_values or policy.include_artifact_ids:
+                    yield f"input {name}", _digest(_with_digests(value, policy, artifact_of))
+            elif policy.include_step_parameters:
+                yield f"parameter {name}", _json_digest(name, given.get(name, value))
+        for path in policy.file_dependencies:
+            yield f"file {path}", _file_digest(self._root, path, call.id)
+        for thing in policy.source_dependencies:
+            yield f"source {thing}", _digest(source_text(_found(thing, call)))
+        if policy.cache_func is not None:
+            answer = hooks.call(policy.cache_func, call.function, {})
+            yield "function", _json_digest("what cache_func returned", answer)
+
+
+def asking(ticket: Ticket) -> Ask:
+    """The function that asks the server of a run."""
+    transport = Transport(ticket.server, ticket.token)
+    decode = msgspec.json.Decoder(Found).decode
+
+    def ask(wanted: Lookup) -> Found:
+        return decode(transport.request("POST", "/step_runs/lookup", json=wanted).body)
+
+    return ask
+
+
+@lru_cache(maxsize=1024)
+def source_text(thing: Any) -> str:
+    """The source of a function, class or module, without decorators; the compiled code of a function that has none."""
+    try:
+        text = textwrap.dedent(inspect.getsource(thing))
+    except (OSError, TypeError):
+        code = getattr(inspect.unwrap(thing), "__code__", None)
+        if code is None:
+            raise _Untold(f"the source of {thing!r} cannot be had.") from None
+        return _compiled(code)
+    lines = text.splitlines()
+    begin = next((at for at, line in enumerate(lines) if line.startswith(("def ", "async def ", "class "))), 0)
+    return "\n".join(lines if inspect.ismodule(thing) else lines[begin:])
+
+
+def _compiled(code: CodeType) -> str:
+    """What a code object does, alike in every process: no addresses, no order of sets."""
+    constants = [
+        _compiled(one)
+        if isinstance(one, CodeType)
+        else repr(sorted(one, key=repr))
+        if isinstance(one, frozenset)
+        else repr(one)
+        for one in code.co_consts
+    ]
+    return f"{code.co_code.hex()} {code.co_names} {code.co_varnames} {constants}"
+
+
+def _check_ignored(call: Call, policy: CachePolicy) -> None:
+    known = (*call.step.parameters(), *call.arguments)
+    unknown = [name for name in policy.ignored_inputs if name not in known]
+    if unknown:
+        at = pointer("steps", call.id, "cache_policy", "ignored_inputs")
+        faults = [fault(at, f"The step has no argument '{name}'.", allowed=known, given=name) for name in unknown]
+        raise InvalidInput(f"The cache policy of step {call.id} does not fit it.", errors=faults)
+
+
+def _with_digests(value: Any, policy: CachePolicy, artifact_of: ArtifactOf) -> Any:
+    """`value` with what identifies an artifact in the place of each handle."""
+    if isinstance(value, Handle):
+        artifact = artifact_of(value)
+        return [artifact.digest if policy.include_artifact_values else None] + (
+            [artifact.id] if policy.include_artifact_ids else []
+        )
+    if isinstance(value, dict):
+        return {str(key): _with_digests(item, policy, artifact_of) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_digests(item, policy, artifact_of) for item in value]
+    return _canonical("a part of it", value)
+
+
+def _json_digest(name: str, value: Any) -> str:
+    return sha256(_canonical(name, value).encode()).hexdigest()
+
+
+def _canonical(name: str, value: Any) -> str:
+    """`value` as JSON text, always the same for the same value. Raises `_Untold` for what has none."""
+    try:
+        return msgspec.json.encode(value, order="deterministic", enc_hook=_plain).decode()
+    except (TypeError, NotImplementedError, ValueError, OverflowError, RecursionError):
+        what = f"argument '{name}'" if name.isidentifier() else name
+        raise _Untold(f"{what} is a {type(value).__qualname__}, which has no form as JSON.") from None
+
+
+def _plain(value: Any) -> Any:
+    """What JSON does not know: a pydantic model by its fields."""
+    dump = getattr(value, "model_dump", None)
+    if dump is None:
+        raise NotImplementedError
+    return dump(mode="json")
+
+
+def _file_digest(root: Path, path: str, step: str) -> str:
+    """The digest of a file's content, or of everything in a directory by its place."""
+    target = root / path
+    whole = sha256()
+    try:
+        if not target.is_dir():
+            return _content(target)
+        for file in sorted(one for one in target.rglob("*") if one.is_file() and "__pycache__" not in one.parts):
+            whole.update(f"{file.relative_to(target)}\0{_content(file)}\0".encode())
+    except OSError as error:
+        at = pointer("steps", step, "cache_policy", "file_dependencies")
+        mistake = fault(at, f"'{path}' cannot be read in the code ({root}): {error.strerror}.")
+        raise InvalidInput(
+            f"The cache policy of step {step} names a file that cannot be read.", errors=[mistake]
+        ) from error
+    return whole.hexdigest()
+
+
+def _content(file: Path) -> str:
+    digest = sha256()
+    with file.open("rb") as content:
+        while chunk := content.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _found(thing: Any, call: Call) -> Any:
+    """A source dependency by its name: what the code gave, a function or class, or a module."""
+    given = call.function(thing)
+    if given is not None:
+        return given
+    if ":" in thing:
+        return load_function(thing)
+    import importlib  # only policies that name modules need it
+
+    return importlib.import_module(thing)
+
+
+def _digest(content: Any) -> str:
+    text = content if isinstance(content, str) else _canonical("it", content)
+    return sha256(text.encode()).hexdigest()
