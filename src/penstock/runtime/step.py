@@ -16,7 +16,7 @@ from penstock.author.handle import Handle
 from penstock.author.schema import coerce
 from penstock.author.step import Step
 from penstock.client.runs import inside_step
-from penstock.errors import PenstockError, RunCancelled, Stopped, TimedOut
+from penstock.errors import ArtifactError, PenstockError, RunCancelled, Stopped, TimedOut
 from penstock.ids import check_name, new_id
 from penstock.model.artifact import Artifact
 from penstock.model.cache import CacheNote, Earlier
@@ -278,10 +278,16 @@ def _loaded(value: Any, wanted: Any, bench: Bench) -> Any:
 
 def _keep(call: Call, result: Any, bench: Bench) -> dict[str, Kept]:
     kept, outputs = {}, {output.name: output for output in call.step.outputs()}
+    raised: list[BaseException] = []
     if call.step.signature.yields:
-        result = _told(result, call, bench)
+        result = _told(result, call, bench, raised)
     for name, value in call.step.split(result).items():
-        saved = save(value, bench.store, id=new_id(), run_id=bench.run_id, step=call.id, output=name)
+        try:
+            saved = save(value, bench.store, id=new_id(), run_id=bench.run_id, step=call.id, output=name)
+        except ArtifactError:
+            if raised:  # it was not the saving that failed
+                raise raised[0] from None
+            raise
         artifact = _labelled(saved, outputs[name], call)
         bench.journal.write("artifact", step=call.id, output=name, artifact=artifact)
         shared = isinstance(value, _SHARED) and artifact.size <= _INLINE_LIMIT
@@ -307,14 +313,23 @@ def _labelled(artifact: Artifact, output: Output, call: Call) -> Artifact:
     )
 
 
-def _told(items: Iterator[Any], call: Call, bench: Bench) -> Iterator[Any]:
-    """The items of a step that yields, on their way to the store; the first ones are told to those who watch the run."""
+def _told(items: Iterator[Any], call: Call, bench: Bench, raised: list[BaseException]) -> Iterator[Any]:
+    """The items of a step that yields, on their way to the store; the first ones are told to those who watch the run.
+
+    What the user's code raises meanwhile is noted in `raised`.
+    """
     (output,) = call.step.outputs()
-    for index, item in enumerate(items):
-        if index < _TOLD_ITEMS:
-            values = {"index": index} | ({"value": item} if _is_small(item) else {})
-            bench.journal.write("item", step=call.id, output=output.name, values=values)
-        yield item
+    try:
+        for index, item in enumerate(items):
+            if index < _TOLD_ITEMS:
+                values = {"index": index} | ({"value": item} if _is_small(item) else {})
+                bench.journal.write("item", step=call.id, output=output.name, values=values)
+            yield item
+    except GeneratorExit:
+        raise
+    except BaseException as error:
+        raised.append(error)
+        raise
 
 
 def _is_small(item: Any) -> bool:

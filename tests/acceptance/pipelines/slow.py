@@ -26,7 +26,7 @@ def locked() -> None:
 @step(timeout=0.3)
 def deaf() -> None:
     """Holds the interpreter in C code: no line of Python runs in this process any more."""
-    ctypes.PyDLL(None).sleep(600)
+    ctypes.PyDLL(None).sleep(600)  # slow: it is stopped
 
 
 @step

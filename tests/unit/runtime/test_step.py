@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -126,8 +126,15 @@ async def waiting() -> None:
     await asyncio.sleep(60)  # slow: it is stopped, or ends by itself
 
 
+@step(timeout=0.2)
+def yielding() -> Iterator[int]:
+    for number in range(1_000_000):
+        time.sleep(0.01)  # slow: it is stopped, or ends by itself
+        yield number
+
+
 class TestTimes:
-    @pytest.mark.parametrize("slow", [busy, stubborn, asleep, waiting])
+    @pytest.mark.parametrize("slow", [busy, stubborn, asleep, waiting, yielding])
     def test_a_step_whose_time_is_up_is_stopped(self, bench: Bench, slow: Any) -> None:
         @pipeline
         def made() -> None:
@@ -496,3 +503,45 @@ class TestSurroundings:
             return asks(one(), id="here")
 
         assert bench.run(made)[0].outputs == {"output": ["run", "here", "asks", ["x"], {"depth": 3}]}
+
+
+class TestStreams:
+    def test_items_are_told_as_they_come(self, bench: Bench) -> None:
+        @step
+        def counts(n: int) -> Iterator[int]:
+            yield from range(n)
+
+        @step
+        async def letters() -> AsyncIterator[str]:
+            for letter in "ab":
+                await asyncio.sleep(0)
+                yield letter
+
+        @step
+        def total(numbers: Any, texts: Any) -> str:
+            return f"{sum(numbers)} {''.join(texts)}"
+
+        @pipeline
+        def made(n: int) -> Any:
+            return total(counts(n), letters())
+
+        outcome, events = bench.run(made, n=4)
+        assert outcome.outputs == {"output": "6 ab"}
+        told_of = [event.values for event in events if event.type == "item" and event.step == "counts"]
+        assert told_of == [{"index": index, "value": index} for index in range(4)]
+
+    def test_what_the_generator_raises_is_what_failed(self, bench: Bench) -> None:
+        @step
+        def breaks() -> Iterator[int]:
+            yield 1
+            raise Trouble("half way")
+
+        @pipeline
+        def made() -> Any:
+            return breaks()
+
+        outcome, events = bench.run(made)
+        assert isinstance(outcome.raised, Trouble)
+        assert outcome.error is not None
+        assert "half way" in str(outcome.error.traceback)
+        assert "artifact" not in told(events, "breaks")

@@ -20,6 +20,7 @@ from penstock.runtime.materializers.pil_image import PilImage
 from penstock.runtime.materializers.plotly_figure import PlotlyFigure
 from penstock.runtime.materializers.polars_frame import PolarsFrame
 from penstock.runtime.materializers.sklearn_estimator import SklearnEstimator
+from penstock.runtime.materializers.stream import Streamed
 from penstock.runtime.materializers.structured import Structured
 from penstock.runtime.materializers.text import Text
 from penstock.runtime.materializers.torch_state import TorchState
@@ -49,6 +50,7 @@ _BUILT_IN: tuple[Materializer, ...] = (
     PlotlyFigure(),
     Markup(),
     TorchTensor(),
+    Streamed(),
 )
 _registered: dict[str, Materializer] = {}
 
