@@ -61,9 +61,9 @@ class Declaration:
         """The names of the arguments, in order."""
         return self.signature.names
 
-    def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, partial: bool = False) -> dict[str, Any]:
         """What is given, by argument name; see `Signature.bind`."""
-        return self.signature.bind(f"{self.kind.capitalize()} {self.name}", args, kwargs)
+        return self.signature.bind(f"{self.kind.capitalize()} {self.name}", args, kwargs, partial=partial)
 
     def _read(self, given: Mapping[str, Any]) -> Any:
         """The options `given`; each kind of declaration has its own."""

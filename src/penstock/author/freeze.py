@@ -10,7 +10,7 @@ from penstock.author.archive import Archive, pack
 from penstock.author.pipeline import Pipeline
 from penstock.author.promise import output_schema
 from penstock.author.schema import parameter_schema
-from penstock.author.source import Location, locate
+from penstock.author.source import Location, locate, preloaded
 from penstock.author.tracing import trace
 from penstock.errors import AuthoringError
 from penstock.model.snapshot import Content, Environment
@@ -49,6 +49,7 @@ def freeze(pipeline: Pipeline, *, description: str | None = None, lenient: bool 
             python=platform.python_version(),
             executable=sys.executable or None,
             platform=f"{sys.platform}-{platform.machine()}",
+            preload=preloaded(),
         ),
     )
     return Frozen(content, archive)

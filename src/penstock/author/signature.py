@@ -62,10 +62,12 @@ class Signature:
         self.yields = bool(code.co_flags & (_GENERATOR | _ASYNC_GENERATOR))
         self.open = bool(code.co_flags & _VARIABLE_KEYWORDS)
 
-    def bind(self, what: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    def bind(
+        self, what: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, partial: bool = False
+    ) -> dict[str, Any]:
         """What is given, by argument name, in the order of the signature; defaults are not filled in.
 
-        Raises `AuthoringError` with every missing, unknown or doubled argument and the allowed names. Never looks at
+        With `partial`, arguments may be missing: somebody gives them later. Raises `AuthoringError` with every missing, unknown or doubled argument and the allowed names. Never looks at
         the values.
         """
         faults = []
@@ -82,8 +84,12 @@ class Signature:
                 extra[name] = value
             else:
                 faults.append(fault(pointer(name), "There is no such argument.", allowed=self.names, given=name))
-        missing = [name for name in self.names if name not in given and name not in self.defaults]
+        missing = () if partial else self.missing(given)
         faults += [fault(pointer(name), "Missing; it has no default.") for name in missing]
         if faults:
             raise AuthoringError(f"{what} cannot be called like this.", errors=faults)
         return {name: given[name] for name in self.names if name in given} | extra
+
+    def missing(self, given: Mapping[str, Any]) -> list[str]:
+        """The arguments that are not given and have no default."""
+        return [name for name in self.names if name not in given and name not in self.defaults]

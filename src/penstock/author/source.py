@@ -19,6 +19,19 @@ from penstock.author.direct import importing
 from penstock.author.pipeline import Pipeline
 from penstock.errors import SourceNotFound
 
+_preloaded: list[str] = []
+
+
+def preload(module: str) -> None:
+    """From now on, have `module` imported before the code of a pipeline wherever something that is frozen here runs."""
+    if module not in _preloaded:
+        _preloaded.append(module)
+
+
+def preloaded() -> tuple[str, ...]:
+    """What is to be imported first."""
+    return tuple(_preloaded)
+
 
 @dataclass(frozen=True)
 class Location:

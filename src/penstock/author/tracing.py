@@ -79,7 +79,7 @@ class Tracer:
             raise self.stopped
         if len(self.invocations) == MOST_INVOCATIONS:
             self._stop(f"the function makes more than {MOST_INVOCATIONS} invocations")
-        inputs = {name: binding_of(value) for name, value in step.bind(args, kwargs).items()}
+        inputs = {name: binding_of(value) for name, value in step.bind(args, kwargs, partial=True).items()}
         computed = {name for name, binding in inputs.items() if any(leaf.kind == "output" for leaf in binding.leaves())}
         earlier = tuple(dict.fromkeys(self._known(step, one) for one in after))
         invocation = Invocation(

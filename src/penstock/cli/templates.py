@@ -25,6 +25,7 @@ from penstock.cli.output import Column, Output, command, done, say, show_list, s
 from penstock.cli.progress import launched
 from penstock.client.client import Client
 from penstock.errors import InvalidInput
+from penstock.model.configuration import said
 from penstock.model.snapshot import Content
 from penstock.model.template import Template, parse_reference
 
@@ -63,9 +64,9 @@ def show(template: Reference, output: OutputOption = Output.TABLE) -> None:
         "Versions": "\n".join(f"v{one.version}  {one.snapshot_id}" for one in reversed(detail.template.versions)),
         "Parameters": "\n".join(described(detail.parameter_schema)),
         "Steps": detail.steps,
-        "Configuration": json.dumps(detail.config_template, indent=2, ensure_ascii=False),
+        "Configuration": json.dumps(said(detail.config_template), indent=2, ensure_ascii=False),
     }
-    show_record(detail, fields, output)
+    show_record(detail.plain(), fields, output)
 
 
 @app.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from penstock.client import configuration
 from penstock.client.accounts import Accounts
@@ -23,6 +23,9 @@ from penstock.model.configuration import PipelineRunConfiguration
 from penstock.model.pipeline import Pipeline
 from penstock.model.run import Run
 from penstock.model.template import Template, TemplateDetail
+
+if TYPE_CHECKING:
+    from uuid import UUID
 
 
 class Client:
@@ -50,7 +53,7 @@ class Client:
         self,
         pipeline_name_or_id: str | None = None,
         *,
-        template_id: str | None = None,
+        template_id: str | UUID | None = None,
         snapshot_name_or_id: str | None = None,
         run_configuration: PipelineRunConfiguration | Mapping[str, Any] | None = None,
         config_path: Path | str | None = None,
@@ -76,7 +79,7 @@ class Client:
         if snapshot_name_or_id is not None:
             run = self.snapshots.run(snapshot_name_or_id, **options)
         elif template_id is not None:
-            run = self.templates.run(template_id, **options)
+            run = self.templates.run(str(template_id), **options)
         else:
             run = self.runs.start(pipeline=pipeline_name_or_id, **options)
         return self.runs.wait(run) if synchronous and not run.state.terminal else run
@@ -112,7 +115,7 @@ class Client:
         return self.templates.create(name, snapshot_id=snapshot_id, description=description, tags=tags)
 
 
-def _refuse_unless_one(pipeline: str | None, template: str | None, snapshot: str | None) -> None:
+def _refuse_unless_one(pipeline: str | None, template: str | UUID | None, snapshot: str | None) -> None:
     targets = {"pipeline_name_or_id": pipeline, "template_id": template, "snapshot_name_or_id": snapshot}
     named = [name for name, value in targets.items() if value is not None]
     if len(named) == 1:

@@ -244,6 +244,7 @@ def ticket(installation: Installation, run: Run, snapshot: Snapshot, stack: Stac
         server=installation.address,
         token=installation.signer.sign("run", run.id, lifetime=TOKEN_LIFETIME, fence=run.fence),
         home=str(settings.home),
+        preload=snapshot.content.environment.preload,
         executable=snapshot.content.environment.executable,
         lease=_direct_lease(installation) if held_by_caller(run) else settings.lease,
         grace=settings.grace,

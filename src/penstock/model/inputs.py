@@ -38,6 +38,7 @@ def resolve(snapshot: Snapshot, given: PipelineRunConfiguration, *, origin: str 
         *_step_faults(snapshot, {step: one.parameters for step, one in given.steps.items()}),
     ]
     values, origins = dict(said.parameters), _origins(frozen, "snapshot") | _origins(given, origin)
+    faults += _missing_arguments(snapshot, steps)
     for name, described in schema.get("properties", {}).items():
         if name in values:
             continue
@@ -103,6 +104,19 @@ def _step_faults(snapshot: Snapshot, steps: Mapping[str, Mapping[str, Any]]) -> 
             faults += _argument_faults(invocation, given)
         elif not graph.dynamic:  # a dynamic graph may still come to this step; the run says so if it does not
             faults.append(fault(pointer("steps", step), "The pipeline has no such step.", allowed=known, given=step))
+    return faults
+
+
+def _missing_arguments(snapshot: Snapshot, steps: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Arguments of steps that the pipeline leaves to whoever starts it, and that nobody gave."""
+    faults = []
+    for one in snapshot.content.graph.invocations:
+        given = steps.get(one.id, {})
+        faults += [
+            fault(pointer("steps", one.id, "parameters", name), "The pipeline leaves this to you: a value is needed.")
+            for name in one.schema.get("required", ())
+            if name not in one.inputs and name not in given
+        ]
     return faults
 
 

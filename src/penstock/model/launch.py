@@ -51,6 +51,9 @@ class Ticket:
     home: str
     """Directory for the code cache and working directories on the machine of the run."""
 
+    preload: tuple[str, ...] = ()
+    """Modules to import before the code."""
+
     executable: str | None = None
     """The Python to use, if it exists on the machine of the run."""
 

@@ -146,6 +146,11 @@ class Run:
     started: datetime | None = None
     ended: datetime | None = None
 
+    @property
+    def deployment_id(self) -> str:
+        """The snapshot, under the name that it has in documents of others."""
+        return self.snapshot_id
+
 
 @dataclass(frozen=True, kw_only=True)
 class StepRun:

@@ -22,6 +22,8 @@ class Environment:
     python: str
     executable: str | None = None
     platform: str | None = None
+    preload: tuple[str, ...] = ()
+    """Modules of installed packages that are imported before the code."""
 
 
 @dataclass(frozen=True, kw_only=True)

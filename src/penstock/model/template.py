@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
 from penstock.errors import InvalidInput, fault
+from penstock.model.configuration import PipelineRunConfiguration, StepConfiguration, laid_over, said
 from penstock.model.snapshot import Snapshot
 
 
@@ -52,19 +53,21 @@ def parse_reference(text: str) -> tuple[str, int | None]:
     return match["name"], int(version) if version else None
 
 
-def config_template(snapshot: Snapshot) -> dict[str, Any]:
-    """A run configuration ready to edit: every parameter that can be given, with its default (None where there is none)."""
+def config_template(snapshot: Snapshot) -> PipelineRunConfiguration:
+    """A run configuration ready to edit: every value that has a default, for the pipeline and under its steps.
+
+    What the pipeline only passes on to a step stands once, under the pipeline: a value under a step would win over it. What
+    is required is left for the caller to fill in; the parameter schema says what that is.
+    """
     properties = snapshot.content.parameter_schema.get("properties", {})
-    steps: dict[str, Any] = {}
-    for invocation in snapshot.content.graph.invocations:
-        given = {
-            name: binding.value if binding.kind == "value" else properties.get(binding.name, {}).get("default")
-            for name, binding in invocation.inputs.items()
-            if binding.kind in ("value", "parameter")
-        }
-        if given:
-            steps[invocation.id] = {"parameters": given}
-    return {"parameters": {name: schema.get("default") for name, schema in properties.items()}, "steps": steps}
+    defaults = {name: schema["default"] for name, schema in properties.items() if "default" in schema}
+    steps = {
+        one.id: StepConfiguration(
+            parameters={name: binding.value for name, binding in one.inputs.items() if binding.kind == "value"}
+        )
+        for one in snapshot.content.graph.invocations
+    }
+    return laid_over(PipelineRunConfiguration(parameters=defaults, steps=steps), snapshot.content.given)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +77,13 @@ class TemplateDetail:
     template: Template
     parameter_schema: dict[str, Any] = field(default_factory=dict)
     output_schema: dict[str, Any] = field(default_factory=dict)
-    config_template: dict[str, Any] = field(default_factory=dict)
+    config_template: PipelineRunConfiguration = field(default_factory=PipelineRunConfiguration)
     steps: tuple[str, ...] = ()
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON, with a configuration that says no more than it has to."""
+        members = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {**members, "config_template": said(self.config_template)}
 
     @property
     def id(self) -> str:

@@ -217,7 +217,7 @@ class Engine:
         self, step: Step, args: tuple[Any, ...], kwargs: dict[str, Any], *, id: str | None, after: tuple[Any, ...]
     ) -> Any:
         """Take in one call of a step; it starts when everything it waits for has ended. Returns its handle(s) at once."""
-        bound = step.bind(args, kwargs)
+        bound = step.bind(args, kwargs, partial=True)
         with self._function.paused(), self._changed:
             invocation = self._ids.allocate(step.name, id)
             call = self._call(invocation, step, bound)
@@ -385,10 +385,20 @@ class Engine:
             if holds_handle(bound.get(name)):
                 mistake = fault(at, "This input is made by another step; it is no parameter.")
                 raise InvalidInput(f"'{name}' of step {invocation} cannot be given.", errors=[mistake])
+        arguments = {**bound, **given}
+        missing = step.signature.missing(arguments)
+        if missing:
+            faults = [
+                fault(
+                    pointer("steps", invocation, "parameters", name), "Neither the pipeline nor who started it gave it."
+                )
+                for name in missing
+            ]
+            raise InvalidInput(f"Step {invocation} lacks a value for {', '.join(missing)}.", errors=faults)
         return Call(
             invocation,
             step,
-            {**bound, **given},
+            arguments,
             self._layers.of_step(step, invocation),
             partial(self._layers.function_of_step, step),
         )

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import NoReturn, TextIO
 
@@ -83,6 +84,8 @@ def artifact_store(ticket: Ticket) -> ArtifactStore:
 
 def _carry_out(ticket: Ticket, journal: Journal, capture: Capture, process: Process | None) -> Outcome:
     try:
+        for name in ticket.preload:
+            import_module(name)
         with importing(ticket.source):
             pipeline = load_source(ticket.source, code_path(ticket.home, str(ticket.code)))
         store = artifact_store(ticket)

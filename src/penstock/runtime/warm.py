@@ -156,6 +156,8 @@ class Warm:
         self._imported.add(ticket.source)
         with self._hearing_of_exits():
             try:
+                for name in ticket.preload:
+                    importlib.import_module(name)
                 self._load(ticket.source, self._code)
             except BaseException:  # noqa: BLE001  (user code; the run imports it again, and reports what happens)
                 traceback.print_exc()

@@ -73,7 +73,7 @@ def list_templates(here: Here, _: Reader, query: Annotated[TemplateQuery, Query(
 def get_template(here: Here, _: Reader, reference: str) -> Response:
     """One run template (`id`, `name` or `name@vN`) with its parameters and a configuration ready to edit."""
     with here.db.read() as session:
-        return answer(templates.describe(session, reference))
+        return answer(templates.describe(session, reference).plain())
 
 
 @router.patch("/{reference}", response_model=Template)
