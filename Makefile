@@ -19,6 +19,7 @@ demo: setup ## The main job, end to end, on this machine
 
 test: lint types ## Everything that CI checks
 	@tools/need_curl.sh
+	@tools/get_azurite.sh
 	$(PYTEST)
 
 lint: setup ratchet ## Style, format, the laws of the house, our own lints
@@ -57,5 +58,5 @@ lock: ## Resolve requirements.lock anew (needs uv)
 		--upgrade --quiet --custom-compile-command "make lock" --output-file requirements.lock
 
 clean: ## Remove what the other verbs made
-	rm -rf .venv dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .azurite dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,6 +1,7 @@
 """Servers of the S3, Google Cloud Storage and Azure APIs, as processes of their own, and a proxy that makes trouble before them.
 
-Google's and Azure's are emulators that need not be installed: what asks for them then skips, with a warning.
+Google's and Azure's are emulators that need not be installed: what asks for them then skips, with a warning. `make test`
+installs Azure's where there is npm (tools/get_azurite.sh).
 """
 
 from __future__ import annotations
@@ -183,7 +184,7 @@ class AzureServer(Server):
 
     @classmethod
     def missing(cls) -> str:
-        without = [] if shutil.which("azurite-blob") else ["azurite (npm install -g azurite)"]
+        without = [] if _azurite() else ["azurite (tools/get_azurite.sh)"]
         return " ".join(without + ([] if importlib.util.find_spec("adlfs") else ["adlfs"]))
 
     @property
@@ -191,7 +192,7 @@ class AzureServer(Server):
         return f"http://127.0.0.1:{self.port}/{ACCOUNT}"
 
     def command(self) -> list[str]:
-        program = shutil.which("azurite-blob")
+        program = _azurite()
         assert program is not None
         where = ["--blobHost", "127.0.0.1", "--blobPort", str(self.port), "--location", str(self.folder / "data")]
         return [program, *where, "--skipApiVersionCheck", "--disableTelemetry", "--silent"]
@@ -210,6 +211,13 @@ class AzureServer(Server):
         from azure.storage.blob import BlobServiceClient
 
         return BlobServiceClient(self.endpoint, credential={"account_name": ACCOUNT, "account_key": ACCOUNT_KEY})
+
+
+def _azurite() -> str | None:
+    """The emulator's program: the one that `make test` installed whole, or any that is on the path."""
+    home = Path(__file__).parents[1] / ".azurite"
+    installed = home / "node_modules/.bin/azurite-blob"
+    return str(installed) if (home / ".installed").is_file() else shutil.which("azurite-blob")
 
 
 KINDS: dict[str, type[Server]] = {"s3": S3Server, "gs": GCSServer, "az": AzureServer}
