@@ -134,8 +134,9 @@ class Fetched:
             raise ArtifactError(
                 "a part of it was stored with pickle, which no part ever is: the artifact was tampered with"
             )
-        inside = Fetched(self._store, self._files, self._cleanup, kept["at"])
-        return materializer.load(inside, None)
+        # Its own: a stream asks for its parts when the load of the whole is long over.
+        with ExitStack() as cleanup:
+            return materializer.load(Fetched(self._store, self._files, cleanup, kept["at"]), None)
 
     def _file(self, name: str) -> File:
         found = self._files.get(self._prefix + name)

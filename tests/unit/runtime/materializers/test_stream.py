@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import tempfile
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,6 +51,15 @@ def test_nothing_is_a_stream_too(store: FileStore) -> None:
 def test_arrays_are_parts(store: FileStore) -> None:
     stream = load(save((np.full(3, number) for number in range(3)), store), store)
     assert [array.tolist() for array in stream] == [[0] * 3, [1] * 3, [2] * 3]
+
+
+def test_big_parts_leave_no_files_behind(store: FileStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    stream = load(save((np.full(200_000, float(number)) for number in range(3)), store), store)
+    assert [array[0] for array in stream] == [0.0, 1.0, 2.0]
+    assert list(folder.iterdir()) == [stream._items.parent]
 
 
 def test_a_stream_can_be_kept_again(store: FileStore) -> None:
