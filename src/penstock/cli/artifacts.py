@@ -122,10 +122,9 @@ def download(
     found = client.artifacts.get(artifact)
     targets = {file.name: _target(to, file.name, force=force) for file in found.files}
     for name, target in targets.items():
-        data = client.artifacts.read(found, name)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(data)
+            client.artifacts.download(found, name, target)
         except OSError as error:
             raise ArtifactError(f"{target} cannot be written: {error.strerror}.") from error
     if output is Output.JSON:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from penstock.client.connection import Connection, given, path
 from penstock.client.page import Page
 from penstock.errors import ArtifactError, NotFound, fault
-from penstock.ids import digest_of
-from penstock.model.artifact import Artifact, Lineage, Pruned
+from penstock.ids import digest_of, new_id
+from penstock.model.artifact import Artifact, File, Lineage, Pruned
 
 
 class Artifacts:
@@ -68,12 +70,39 @@ class Artifacts:
 
         Raises `NotFound` if the artifact has no such file, `ArtifactError` if the bytes are not those that were saved.
         """
-        record = next((one for one in artifact.files if one.name == file), None)
-        if record is None:
-            names = [one.name for one in artifact.files]
-            wrong = fault("/file", f"There is no file '{file}'.", allowed=names, given=file)
-            raise NotFound(f"Artifact {artifact.id} has no file '{file}'.", errors=[wrong])
+        record = _file(artifact, file)
         data = self._connection.send("GET", path("artifacts", artifact.id, "files", file)).body
         if digest_of(data) != record.digest:
-            raise ArtifactError(f"File '{file}' of artifact {artifact.id} is damaged: it has not the recorded digest.")
+            raise _damaged(artifact, file)
         return data
+
+    def download(self, artifact: Artifact, file: str, target: Path) -> None:
+        """Write one of the artifact's files, of any size, to `target`, whose folder exists; what is there is replaced.
+
+        It appears whole and checked, or not at all. Raises what `read` raises, and `OSError` if it cannot be written.
+        """
+        record, found = _file(artifact, file), hashlib.sha256()
+        partial = target.with_name(f".penstock-{new_id()}")
+        try:
+            with partial.open("xb") as written:
+                for block in self._connection.blocks(path("artifacts", artifact.id, "files", file)):
+                    found.update(block)
+                    written.write(block)
+            if found.hexdigest() != record.digest:
+                raise _damaged(artifact, file)
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def _file(artifact: Artifact, name: str) -> File:
+    record = next((one for one in artifact.files if one.name == name), None)
+    if record is None:
+        names = [one.name for one in artifact.files]
+        wrong = fault("/file", f"There is no file '{name}'.", allowed=names, given=name)
+        raise NotFound(f"Artifact {artifact.id} has no file '{name}'.", errors=[wrong])
+    return record
+
+
+def _damaged(artifact: Artifact, file: str) -> ArtifactError:
+    return ArtifactError(f"File '{file}' of artifact {artifact.id} is damaged: it has not the recorded digest.")

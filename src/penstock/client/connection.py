@@ -87,6 +87,15 @@ class Connection:
             self._lost(transport)
             raise
 
+    def blocks(self, path: str) -> Iterator[bytes]:
+        """The body of an answer that may be too big for memory."""
+        transport = self.transport()
+        try:
+            yield from transport.blocks(path)
+        except ServerUnreachable:
+            self._lost(transport)
+            raise
+
     def _find(self) -> None:
         settings = Settings.load()
         remote = login.find(settings, self._url, self._api_key)

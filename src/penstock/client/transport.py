@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -20,6 +21,7 @@ PREFIX = "/api/v1"
 IDLE = 20.0
 """Seconds after which a kept-alive connection is not trusted any more; the server keeps them longer."""
 
+_BLOCK = 1024 * 1024
 _REPEATABLE = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 
 
@@ -112,14 +114,28 @@ class Transport:
         self, path: str, *, query: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None
     ) -> Iterator[bytes]:
         """The lines of an endless answer (server-sent events), as they come, without line ends."""
+        with self._answer(path, query, headers) as answer:
+            for line in answer:
+                yield line.rstrip(b"\r\n")
+
+    def blocks(self, path: str) -> Iterator[bytes]:
+        """The body of an answer that may be too big for memory. A connection that breaks may look like its end."""
+        with self._answer(path, None, None) as answer:
+            while block := answer.read(_BLOCK):
+                yield block
+
+    @contextmanager
+    def _answer(
+        self, path: str, query: Mapping[str, Any] | None, headers: Mapping[str, str] | None
+    ) -> Iterator[http.client.HTTPResponse]:
+        """An answer to be read while it comes, over a connection of its own."""
         connection = self._open(self._timeout)
         try:
             connection.request("GET", self._target(path, query), headers={**self._headers, **(headers or {})})
             answer = connection.getresponse()
             if answer.status >= 400:
                 _checked(_read(answer))
-            for line in answer:
-                yield line.rstrip(b"\r\n")
+            yield answer
         except (OSError, http.client.HTTPException) as error:
             raise self._unreachable(error) from error
         finally:

@@ -65,6 +65,9 @@ class FakeTransport:
             raise answer
         yield from answer
 
+    def blocks(self, path: str) -> Iterator[bytes]:
+        yield self.request("GET", path).body
+
     def close(self) -> None:
         self.closed += 1
 
