@@ -168,6 +168,26 @@ class Pipeline(Declaration):
 
         return Client().templates.create(name, snapshot_id=snapshot.id, description=description, tags=tuple(tags))
 
+    def write_run_configuration_template(self, path: Path | str, *, force: bool = False) -> None:
+        """Write a commented YAML file with everything that can be said of a run of this pipeline, ready to edit.
+
+        `with_options(config_path=...)` and every trigger read it. Raises `AuthoringError` if the file is there already,
+        unless `force`.
+        """
+        from pathlib import Path  # not needed to declare a pipeline
+
+        from penstock.author.sheet import sheet  # as above
+
+        target = Path(path)
+        text = sheet(self._freeze(None).content)
+        try:
+            with target.open("w" if force else "x", encoding="utf-8") as file:
+                file.write(text)
+        except FileExistsError:
+            raise AuthoringError(f"{target} is there already. Name another file, or say force=True.") from None
+        except OSError as error:
+            raise AuthoringError(f"{target} cannot be written: {error.strerror}.") from error
+
     def _read(self, given: Mapping[str, Any]) -> Options[PipelineRunConfiguration]:
         # Records and their reader, which a pipeline of which nothing is said does not need.
         from penstock.author.options import options

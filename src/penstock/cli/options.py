@@ -34,6 +34,12 @@ ConfigOption = Annotated[
     Path | None,
     typer.Option("--config", "-c", help="A run configuration in YAML or JSON; --param and --step-param go before it."),
 ]
+FrozenConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", "-c", help="A run configuration in YAML or JSON, frozen with it: each run may say otherwise."
+    ),
+]
 RunNameOption = Annotated[str | None, typer.Option("--run-name", help="The name of the run.")]
 WaitOption = Annotated[
     bool, typer.Option("--wait/--no-wait", help="Follow the run to its end, or return as soon as it is queued.")

@@ -16,6 +16,7 @@ from penstock.cli.inputs import collect, described
 from penstock.cli.options import (
     ConfigOption,
     CursorOption,
+    FrozenConfigOption,
     OutputOption,
     ParamOption,
     PipelineFilter,
@@ -27,7 +28,7 @@ from penstock.cli.options import (
     WaitOption,
     group,
 )
-from penstock.cli.output import Column, Output, say, show_list, show_record
+from penstock.cli.output import Column, Output, done, say, show_list, show_record
 from penstock.cli.progress import launched
 from penstock.cli.templates import show_template
 from penstock.client.client import Client
@@ -87,13 +88,29 @@ def create_run_template(
     name: Annotated[str, typer.Option("--name", "-n", help="The name of the run template.")],
     description: Annotated[str | None, typer.Option("--description", "-d", help="What it is for.")] = None,
     tag: Annotated[list[str], typer.Option("--tag", "-t", help="May be given repeatedly.")] = [],  # noqa: B006
+    config: FrozenConfigOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Freeze and publish a pipeline.
 
     A known name gets the next version; the same thing published again changes nothing.
     """
-    show_template(_pipeline(source).create_run_template(name, description, tag), output)
+    show_template(_pipeline(source, config).create_run_template(name, description, tag), output)
+
+
+@app.command("write-config")
+def write_config(
+    source: Source,
+    to: Annotated[Path, typer.Option("--to", help="The file to write.")] = Path("run.yaml"),
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace it if it is there.")] = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Write a run configuration to fill in.
+
+    A commented YAML file with every parameter and option, for --config.
+    """
+    _pipeline(source).write_run_configuration_template(to, force=force)
+    done(f"{to} is written.", {"written": str(to)}, output)
 
 
 @snapshot_app.command("create")
@@ -101,13 +118,14 @@ def create_snapshot(
     source: Source,
     name: Annotated[str | None, typer.Option("--name", "-n", help="A name for it, unique in the pipeline.")] = None,
     description: Annotated[str | None, typer.Option("--description", "-d", help="What it is for.")] = None,
+    config: FrozenConfigOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Freeze a pipeline.
 
     The same code gives the same snapshot.
     """
-    _show(_pipeline(source).create_snapshot(name, description), output)
+    _show(_pipeline(source, config).create_snapshot(name, description), output)
 
 
 @snapshot_app.command("list")
@@ -150,10 +168,14 @@ def run_snapshot(
     launched(client, client.snapshots.run(found.id, **given), output, wait=wait)
 
 
-def _pipeline(source: str) -> Pipeline:
-    """The pipeline at `source`. What the user's module raises is shown as Python shows it, without our frames."""
+def _pipeline(source: str, config: Path | None = None) -> Pipeline:
+    """The pipeline at `source`, under a run configuration if there is one.
+
+    What the user's module raises is shown as Python shows it, without our frames.
+    """
     try:
-        return load_source(source)
+        found = load_source(source)
+        return found if config is None else found.with_options(config_path=config)
     except PenstockError:
         raise
     except Exception as error:  # importing a module runs it: it can raise anything
