@@ -6,12 +6,14 @@ import json
 import threading
 from collections.abc import Callable, Collection, Mapping
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin, is_typeddict
 from weakref import WeakKeyDictionary
 
 from penstock.author.annotations import hints, resolved, type_text
 from penstock.author.signature import Signature, plain
 from penstock.errors import AuthoringError, InvalidInput, fault, pointer
+from penstock.model.artifact import REFERENCE_SCHEMA as ARTIFACT
+from penstock.model.secret import SCHEMA as SECRET
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -31,17 +33,30 @@ _SCALARS: dict[type, dict[str, Any]] = {
 def parameter_schema(function: Callable[..., Any]) -> dict[str, Any]:
     """JSON Schema 2020-12 (type `object`) of the arguments of a pipeline function: the contract that callers see.
 
-    Raises `AuthoringError` for an argument that JSON cannot give, and for a default that is no JSON or does not fit.
+    A value of a class that JSON cannot give, such as a data frame, is given as a reference to an artifact. Raises
+    `AuthoringError` for an argument that is neither, and for a default that is no JSON or does not fit.
     """
     arguments = _arguments(function)
+    artifacts = artifact_parameters(function)
     for name in arguments.names:
-        if not arguments.describable(name):
+        if not arguments.describable(name) and name not in artifacts:
             raise AuthoringError(
                 f"Parameter '{name}' of {_where(function)} has type {type_text(arguments.wanted[name])}, which cannot be given "
                 "as JSON. Take a name or an address of the data instead, and load the data in a step. "
                 f"(pydantic: {arguments.reasons[name]})"
             )
-    return arguments.schema(arguments.names)
+    return arguments.schema(arguments.names, artifacts=artifacts)
+
+
+def artifact_parameters(function: Callable[..., Any]) -> dict[str, str]:
+    """The arguments of a pipeline function that are artifacts, with the class that each of them is to be."""
+    arguments = _arguments(function)
+    found = {}
+    for name in arguments.names:
+        kind = _only_class(arguments.wanted[name])
+        if kind is not None and not arguments.describable(name):
+            found[name] = type_text(kind)
+    return found
 
 
 def step_schema(step: Step, without: Collection[str] = ()) -> dict[str, Any]:
@@ -132,26 +147,42 @@ class _Arguments:
             faults += [_fault(detail, value, at) for detail in error.errors(include_url=False)]
             return None
 
-    def schema(self, names: Collection[str], *, lenient: bool = False) -> dict[str, Any]:
-        """The JSON Schema of those of `names` that JSON can give."""
-        described = [name for name in names if self.describable(name)]
-        properties, definitions = self._properties(described)
+    def schema(
+        self, names: Collection[str], *, lenient: bool = False, artifacts: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        """The JSON Schema of those of `names` that JSON can give, and of those in `artifacts`."""
+        referred = {name: self._reference(name, kind) for name, kind in (artifacts or {}).items()}
+        plain = [name for name in names if name not in referred and self.describable(name)]
+        properties, definitions = self._properties(plain)
+        properties |= referred
+        described = [name for name in names if name in properties]
         for name in described:
             properties[name].pop("default", None)  # of a `Field(default=...)`: the function itself does not know it
             if name not in self.defaults:
                 continue
             try:
-                properties[name]["default"] = self._default(name)
+                properties[name]["default"] = None if name in referred else self._default(name)
             except AuthoringError:
                 if not lenient:
                     raise
         schema: dict[str, Any] = {
             "type": "object",
-            "properties": properties,
+            "properties": {name: properties[name] for name in described},
             "required": [name for name in described if name not in self.defaults],
             "additionalProperties": False,
         }
         return schema | ({"$defs": definitions} if definitions else {})
+
+    def _reference(self, name: str, kind: str) -> dict[str, Any]:
+        """The schema of an argument that is an artifact. Raises `AuthoringError` for a default other than None."""
+        schema = {**ARTIFACT, "x-penstock-type": kind}
+        if name not in self.defaults:
+            return schema
+        if self.defaults[name] is not None:
+            raise AuthoringError(
+                f"The default of parameter '{name}' of {self.where} is a {kind}, which JSON cannot give. {_ADVICE}"
+            )
+        return {"anyOf": [schema, {"type": "null"}]}
 
     def _properties(self, names: Collection[str]) -> tuple[dict[str, Any], dict[str, Any]]:
         described = {name: dict(schema) for name in names if (schema := _plain_schema(self.wanted[name])) is not None}
@@ -164,8 +195,8 @@ class _Arguments:
             schemas, shared = TypeAdapter.json_schemas(
                 [(name, "validation", adapter) for name, adapter in adapters.items() if adapter is not None]
             )
-            described |= {name: schema for (name, _), schema in schemas.items()}
-            definitions = shared.get("$defs", {})
+            described |= {name: _by_reference(schema) for (name, _), schema in schemas.items()}
+            definitions = _by_reference(shared.get("$defs", {}))
         return {name: described[name] for name in names}, definitions
 
     def _default(self, name: str) -> Any:
@@ -216,6 +247,17 @@ def _arguments(function: Callable[..., Any]) -> _Arguments:
         return known
 
 
+def _only_class(annotation: Any) -> type | None:
+    """The class that an annotation asks for, alone or besides None."""
+    while get_origin(annotation) is Annotated:
+        annotation = annotation.__origin__
+    if get_origin(annotation) in (Union, UnionType):
+        others = [one for one in get_args(annotation) if one is not NoneType]
+        return _only_class(others[0]) if len(others) == 1 else None
+    plain_class = isinstance(annotation, type) and get_origin(annotation) is None and not is_typeddict(annotation)
+    return annotation if plain_class else None
+
+
 def _where(function: Callable[..., Any]) -> str:
     return f"'{function.__qualname__}'"
 
@@ -233,10 +275,28 @@ def _plain_schema(annotation: Any) -> dict[str, Any] | None:
     """The schema of a scalar, an optional scalar or `Any`; None for what pydantic has to be asked about."""
     if annotation is Any:
         return {}
+    if is_secret(annotation):
+        return dict(SECRET)
     if isinstance(annotation, type):
         return _SCALARS.get(annotation)
+    if any(is_secret(one) for one in get_args(annotation)) and get_origin(annotation) in (Union, UnionType):
+        return {"anyOf": [dict(SECRET), {"type": "null"}]}
     scalar = _optional_scalar(annotation)
     return {"anyOf": [dict(_SCALARS[scalar]), {"type": "null"}]} if scalar is not None else None
+
+
+def is_secret(annotation: Any) -> bool:
+    """Whether it is pydantic's `SecretStr`."""
+    return getattr(annotation, "__name__", "") == "SecretStr" and annotation.__module__.startswith("pydantic")
+
+
+def _by_reference(schema: Any) -> Any:
+    """`schema`, with each secret inside a model given as a reference too."""
+    if isinstance(schema, dict):
+        if schema.get("format") == "password" and schema.get("writeOnly"):
+            return {**SECRET, **{key: schema[key] for key in ("title", "description") if key in schema}}
+        return {key: _by_reference(value) for key, value in schema.items()}
+    return [_by_reference(item) for item in schema] if isinstance(schema, list) else schema
 
 
 def _optional_scalar(annotation: Any) -> type | None:

@@ -27,6 +27,7 @@ COMMANDS = {
     "run-template": ("templates", "Names under which pipelines are called."),
     "run": ("runs", "See, follow and cancel runs."),
     "artifact": ("artifacts", "See and download what steps made."),
+    "secret": ("secrets", "Secrets of this machine, for steps that need them."),
     "service-account": ("accounts", "Accounts of machines, and their API keys."),
     "stack": ("stacks", "See what runs use."),
 }

@@ -8,19 +8,20 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from penstock.control import snapshots, templates
+from penstock.control.artifacts import resolve as resolve_artifact
 from penstock.control.bell import QUEUE
 from penstock.control.installation import Installation, now
-from penstock.errors import Conflict, InvalidInput, KeyReused, Unavailable, fault, found
+from penstock.errors import Conflict, InvalidInput, KeyReused, NotFound, Unavailable, fault, found
 from penstock.ids import check_name, new_id
 from penstock.model.account import Principal
-from penstock.model.artifact import Artifact
+from penstock.model.artifact import FROZEN, Artifact, Use, is_reference
 from penstock.model.cache import Earlier, Found, Lookup
 from penstock.model.configuration import PipelineRunConfiguration, besides_values, filled_in, laid_over
 from penstock.model.inputs import resolve
 from penstock.model.launch import Ticket
 from penstock.model.run import Cause, Progress, Run, RunState, StepRun, advance, end
 from penstock.model.snapshot import Snapshot
-from penstock.model.stack import Stack
+from penstock.model.stack import Component, Stack
 from penstock.store import artifacts, events, idempotency, runs, stacks
 from penstock.store.session import ReadSession, WriteSession
 
@@ -86,13 +87,14 @@ def start(
     if not snapshot.runnable and not options.claim:
         raise Conflict(f"This snapshot cannot be run: {snapshot.content.code_note or 'its code was not archived'}.")
     effective = resolve(snapshot, configuration)
+    parameters, given_artifacts = _frozen_artifacts(ws, snapshot, effective.parameters)
     said = effective.configuration
     identity, at = new_id(), now()
     run = replace(
         origin,
         id=identity,
         name=_name(said, snapshot, identity, at),
-        parameters=effective.parameters,
+        parameters=parameters,
         step_parameters=effective.step_parameters,
         origins=effective.origins,
         configuration=besides_values(said),
@@ -108,6 +110,13 @@ def start(
             lease_expires=at + timedelta(seconds=_direct_lease(installation)),
         )
     runs.insert(ws, run)
+    artifacts.note_uses(
+        ws,
+        [
+            Use(artifact_id=one.id, run_id=run.id, step="", kind="parameter", name=name)
+            for name, one in given_artifacts.items()
+        ],
+    )
     if options.once is not None:
         expires = at + timedelta(seconds=installation.settings.idempotency_ttl)
         answer = idempotency.Answer(
@@ -123,6 +132,27 @@ def start(
             raise Unavailable("A request with this key is being answered. Send it again.", headers={"Retry-After": "1"})
     _note(ws, installation, run)
     return Started(run=run)
+
+
+def _frozen_artifacts(
+    rs: ReadSession, snapshot: Snapshot, parameters: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Artifact]]:
+    """The parameters with each artifact by its id, whatever its name means later; and those artifacts.
+
+    Raises `InvalidInput` with every reference that means nothing.
+    """
+    given: dict[str, Artifact] = {}
+    faults = []
+    for name, described in snapshot.content.parameter_schema.get("properties", {}).items():
+        if not is_reference(described) or parameters.get(name) is None:
+            continue
+        try:
+            given[name] = resolve_artifact(rs, str(parameters[name]), at=f"/parameters/{name}")
+        except NotFound as error:
+            faults += error.errors or [fault(f"/parameters/{name}", error.detail)]
+    if faults:
+        raise InvalidInput("The artifacts that were given are not there; nothing was started.", errors=faults)
+    return parameters | {name: f"{FROZEN}{one.id}" for name, one in given.items()}, given
 
 
 def _name(said: PipelineRunConfiguration, snapshot: Snapshot, identity: str, at: datetime) -> str:
@@ -241,6 +271,7 @@ def ticket(installation: Installation, run: Run, snapshot: Snapshot, stack: Stac
         pipeline_id=run.pipeline_id,
         tags=run.tags,
         artifact_store=stack.components["artifact_store"],
+        secret_store=stack.components.get("secret_store") or _secrets_of_home(installation),
         server=installation.address,
         token=installation.signer.sign("run", run.id, lifetime=TOKEN_LIFETIME, fence=run.fence),
         home=str(settings.home),
@@ -250,6 +281,11 @@ def ticket(installation: Installation, run: Run, snapshot: Snapshot, stack: Stac
         grace=settings.grace,
         parallel_steps=settings.steps_at_once,
     )
+
+
+def _secrets_of_home(installation: Installation) -> Component:
+    """Where secrets are if the stack does not say it: in the home directory of the machine that carries out the run."""
+    return Component(flavor="file", options={"path": str(installation.settings.home / "secrets")})
 
 
 def direct_ticket(rs: ReadSession, installation: Installation, run: Run) -> Ticket:

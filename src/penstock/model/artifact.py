@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
 from penstock.ids import digest_of
+
+REFERENCE_SCHEMA = {
+    "type": "string",
+    "format": "artifact-reference",
+    "description": "An artifact: its id, artifact:name (its latest version) or artifact:name@version.",
+}
+"""JSON Schema of what is given for a value that is an artifact."""
+
+FROZEN = "artifact:"
+"""What stands before the id of an artifact in the parameters of a run."""
+
+
+def is_reference(described: Mapping[str, Any]) -> bool:
+    """Whether a parameter with this schema is an artifact."""
+    kinds = (described, *described.get("anyOf", ()))
+    return any(one.get("format") == REFERENCE_SCHEMA["format"] for one in kinds)
 
 
 @dataclass(frozen=True, kw_only=True)

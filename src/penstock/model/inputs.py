@@ -12,6 +12,8 @@ import jsonschema_rs
 from penstock.errors import InvalidInput, fault, pointer
 from penstock.model.configuration import PipelineRunConfiguration, laid_over
 from penstock.model.graph import Invocation
+from penstock.model.secret import ADVICE
+from penstock.model.secret import SCHEMA as SECRET
 from penstock.model.snapshot import Snapshot
 
 
@@ -145,12 +147,31 @@ def _schema_faults(schema: Mapping[str, Any], values: Mapping[str, Any], at: tup
         return []
     partial = {key: value for key, value in schema.items() if key != "required"}
     validator = jsonschema_rs.Draft202012Validator(partial, validate_formats=True)
-    return [_schema_fault(error, at) for error in validator.iter_errors(dict(values))]
+    hidden = {name for name, described in schema.get("properties", {}).items() if _holds_secret(described, schema)}
+    return [
+        _schema_fault(error, at, secret=bool(error.instance_path) and error.instance_path[0] in hidden)
+        for error in validator.iter_errors(dict(values))
+    ]
 
 
-def _schema_fault(error: jsonschema_rs.ValidationError, at: tuple[str, ...]) -> dict[str, Any]:
+def _holds_secret(described: Any, root: Mapping[str, Any], seen: frozenset[str] = frozenset()) -> bool:
+    """Whether a secret is given somewhere inside a value with this schema."""
+    if isinstance(described, list):
+        return any(_holds_secret(item, root, seen) for item in described)
+    if not isinstance(described, Mapping):
+        return False
+    if described.get("format") == SECRET["format"]:
+        return True
+    name = str(described.get("$ref", "")).rpartition("/")[2]
+    referred = root.get("$defs", {}).get(name) if name and name not in seen else None
+    return any(_holds_secret(one, root, seen | {name}) for one in (*described.values(), referred))
+
+
+def _schema_fault(error: jsonschema_rs.ValidationError, at: tuple[str, ...], *, secret: bool) -> dict[str, Any]:
     """One of the validator's errors, with the values that are allowed where the schema lists them."""
     where, value = pointer(*at, *error.instance_path), error.instance
+    if secret:  # no words of it, not even of what is wrong with it
+        return fault(where, ADVICE)
     options = getattr(error.kind, "options", None)
     if options is not None:
         told = [one if isinstance(one, str) else json.dumps(one) for one in options]

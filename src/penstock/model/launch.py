@@ -42,6 +42,7 @@ class Ticket:
     pipeline_id: str = ""
     tags: tuple[str, ...] = ()
     artifact_store: Component
+    secret_store: Component | None = None
     server: str
     """Where to report: `unix:/path/to/socket` or `http(s)://host:port`."""
 

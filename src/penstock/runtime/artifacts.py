@@ -79,6 +79,13 @@ def save_artifact(
     return client.artifacts.register(replace(saved, **labels))
 
 
+def keep(data: Any, client: Client) -> Artifact:
+    """Keep a value that has no name, outside of any step: what a pipeline was called with."""
+    return client.artifacts.register(
+        materializers.save(data, _store(client), id=new_id(), run_id=None, step=None, output=None)
+    )
+
+
 def load_artifact(name_or_id: str, version: str | None = None, *, type_hint: Any = None) -> Any:
     """The value of an artifact: by id, by name (its latest version, or `version`), or as `name@version`.
 

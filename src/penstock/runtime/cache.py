@@ -21,9 +21,9 @@ from penstock.errors import InvalidInput, PenstockError, fault, pointer
 from penstock.model.artifact import Artifact
 from penstock.model.cache import CacheNote, Earlier, Found, Lookup, explain
 from penstock.model.configuration import CachePolicy
-from penstock.model.launch import Ticket
 from penstock.runtime import hooks
 from penstock.runtime.step import Call, holds_handle
+from penstock.settings import Settings
 from penstock.stack.contracts import ArtifactStore
 
 FORMAT = "1"
@@ -77,9 +77,9 @@ class StepCache:
         hit = found.hit
         if hit is None:
             return note(reason=explain(shown, found)), None
-        lost = self._lost(hit.outputs.values())
-        if lost is not None:
-            return note(reason=f"Not taken from the cache: {lost}"), None
+        unfit = self._unfit(hit.outputs.values())
+        if unfit is not None:
+            return note(reason=f"Not taken from the cache: {unfit}"), None
         return note(hit=True, reason=explain(shown, found), from_run=hit.run_id, from_step=hit.step), hit
 
     def _found(self, wanted: Lookup) -> Found:
@@ -92,9 +92,12 @@ class StepCache:
         self._known.update(found.following)
         return found
 
-    def _lost(self, artifacts: Iterable[Artifact]) -> str | None:
-        """What of these is not in the artifact store any more, in words."""
+    def _unfit(self, artifacts: Iterable[Artifact]) -> str | None:
+        """Why these cannot be taken, in words: a file is gone, or code would have to be trusted that another run stored."""
+        trusting = Settings.load().allow_pickle
         for artifact in artifacts:
+            if artifact.code_bearing and not trusting:
+                return f"artifact {artifact.id} was pickled by another run; PENSTOCK_ALLOW_PICKLE=true allows to load such."
             for file in artifact.files:
                 if not self._store.exists(file.digest):
                     return f"file '{file.name}' of artifact {artifact.id} is not in the artifact store any more."
@@ -125,9 +128,8 @@ class StepCache:
             yield "function", _json_digest("what cache_func returned", answer)
 
 
-def asking(ticket: Ticket) -> Ask:
+def asking(transport: Transport) -> Ask:
     """The function that asks the server of a run."""
-    transport = Transport(ticket.server, ticket.token)
     decode = msgspec.json.Decoder(Found).decode
 
     def ask(wanted: Lookup) -> Found:

@@ -11,18 +11,21 @@ from typing import Any
 
 from penstock.author.freeze import freeze
 from penstock.author.pipeline import Pipeline
+from penstock.author.schema import artifact_parameters
 from penstock.author.source import locate
 from penstock.client.client import Client
-from penstock.errors import PenstockError
+from penstock.errors import InvalidInput, PenstockError, fault, pointer
+from penstock.model.artifact import FROZEN
 from penstock.model.launch import Ticket
 from penstock.model.run import Event, Run
+from penstock.model.secret import ADVICE, is_reference
 from penstock.runtime import terminal
-from penstock.runtime.cache import StepCache, asking
+from penstock.runtime.artifacts import keep
 from penstock.runtime.engine import Engine
 from penstock.runtime.journal import Journal
 from penstock.runtime.logs import Capture
 from penstock.runtime.progress import told
-from penstock.runtime.run import artifact_store, sender, worker_facts
+from penstock.runtime.run import artifact_store, sender, services_of, worker_facts
 from penstock.runtime.tracebacks import strip
 from penstock.settings import Settings
 
@@ -38,7 +41,7 @@ def run(pipeline: Pipeline, parameters: Mapping[str, Any]) -> Run:
     archive = frozen.archive.tar if frozen.archive is not None else None
     try:
         snapshot = client.snapshots.create(frozen.content, archive=archive)
-        started, ticket = client.runs.claim(snapshot_id=snapshot.id, parameters=dict(parameters))
+        started, ticket = client.runs.claim(snapshot_id=snapshot.id, parameters=_given(pipeline, parameters, client))
     except PenstockError as error:
         raise error.with_traceback(None) from None  # what is wrong is in its words, not in our lines
     begun = time.monotonic()
@@ -56,8 +59,8 @@ def _carry_out(pipeline: Pipeline, ticket: Ticket, client: Client) -> BaseExcept
     journal = Journal(sender(ticket), ticket.fence, heartbeat=ticket.lease / 4)
     with _progress() as heard, Capture(journal.log, own_process=False, tee=True) as capture:
         store = artifact_store(ticket)
-        cache = StepCache(ticket.pipeline_id, asking(ticket), store, locate(pipeline).root or Path.cwd())
-        engine = Engine(ticket, journal, capture, store, cache=cache)
+        services = services_of(ticket, journal, store, locate(pipeline).root or Path.cwd())
+        engine = Engine(ticket, journal, capture, store, services=services)
 
         def refused(error: PenstockError) -> None:
             _say(f"run {ticket.run_name} is no longer ours: {error.detail}")
@@ -76,6 +79,23 @@ def _progress() -> AbstractContextManager[Callable[[Event], None] | None]:
     """Somebody who tells a person what is going on; nobody where no person looks on."""
     seen = sys.stderr is not None and sys.stderr.isatty() and not Settings.load().quiet
     return told(sys.stderr) if seen else nullcontext()
+
+
+def _given(pipeline: Pipeline, parameters: Mapping[str, Any], client: Client) -> dict[str, Any]:
+    """The parameters as they can be sent: a secret that holds a reference is that reference, and no other is sent.
+
+    The value of a parameter that is to be an artifact is kept as one first.
+    """
+    given, artifacts = {}, artifact_parameters(pipeline.function)
+    for name, value in parameters.items():
+        if name in artifacts and value is not None and not isinstance(value, str):
+            given[name] = f"{FROZEN}{keep(value, client).id}"
+            continue
+        hidden = getattr(value, "get_secret_value", None)
+        if hidden is not None and not is_reference(str(hidden())):
+            raise InvalidInput(f"Parameter '{name}' is a secret.", errors=[fault(pointer("parameters", name), ADVICE)])
+        given[name] = value if hidden is None else hidden()
+    return given
 
 
 def _say(text: str) -> None:

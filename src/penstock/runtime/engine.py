@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -14,7 +14,7 @@ from penstock.author.composer import composer
 from penstock.author.handle import Handle
 from penstock.author.invocations import InvocationIds
 from penstock.author.pipeline import Pipeline
-from penstock.author.schema import coerce
+from penstock.author.schema import artifact_parameters, coerce
 from penstock.author.step import Step
 from penstock.errors import (
     AuthoringError,
@@ -28,7 +28,7 @@ from penstock.errors import (
     pointer,
 )
 from penstock.ids import new_id
-from penstock.model.artifact import Artifact
+from penstock.model.artifact import FROZEN, Artifact
 from penstock.model.configuration import DEFAULT_MODE, ExecutionMode
 from penstock.model.launch import Ticket
 from penstock.model.run import Failure
@@ -38,10 +38,20 @@ from penstock.runtime.crew import Crew
 from penstock.runtime.journal import Journal
 from penstock.runtime.layers import Layers
 from penstock.runtime.logs import Capture
+from penstock.runtime.returned import returned_as_json
+from penstock.runtime.secrets import Secrets
 from penstock.runtime.step import Cache, Call, Kept, carry_out, holds_handle
 from penstock.runtime.tracebacks import failure
 from penstock.runtime.watch import Interrupted, Watch, Work
+from penstock.settings import Settings
 from penstock.stack.contracts import ArtifactStore
+
+
+def _given() -> None:
+    """Stands for what a pipeline was given: no step made it."""
+
+
+_GIVEN = Step(_given)
 
 
 class StepFailed(RunFailed):
@@ -55,6 +65,16 @@ class Outcome:
     outputs: dict[str, Any] | None
     error: Failure | None = None
     raised: BaseException | None = None
+
+
+@dataclass(frozen=True)
+class Services:
+    """What a run needs of the world around it, besides the artifact store."""
+
+    cache: Cache
+    secrets: Secrets
+    artifact: Callable[[str], Artifact]
+    """The record of an artifact by its id."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +114,7 @@ class Engine:
         capture: Capture,
         store: ArtifactStore,
         *,
-        cache: Cache,
-        secrets: Callable[[tuple[str, ...]], Mapping[str, str]] | None = None,
+        services: Services,
         process: Process | None = None,
     ) -> None:
         """`process`, if the run has one for itself, is what ends it when nothing else stops its work."""
@@ -106,11 +125,12 @@ class Engine:
         self.store = store
         self.journal = journal
         self.capture = capture
-        self.cache = cache
+        self.cache = services.cache
+        self.secrets = services.secrets
+        self._artifact_of_id = services.artifact
         self.watch = Watch(ticket.grace, self._stuck, crash=process.crash if process else None)
         self._ticket = ticket
         self._process = process
-        self._secrets = secrets
         self._layers: Layers | None = None
         self._ids = InvocationIds()
         self._tasks: dict[str, _Task] = {}
@@ -190,7 +210,8 @@ class Engine:
         if self._broken is not None:
             raise self._broken
         self._check_all_used()
-        return {name: self._shown(value) for name, value in pipeline.outputs(returned).items()}
+        outputs = pipeline.outputs(returned).items()
+        return {name: returned_as_json(value, self.artifact, self.store) for name, value in outputs}
 
     def _called(self, pipeline: Pipeline) -> Any:
         """What the pipeline function returns. It can be interrupted, except while it is in our hands."""
@@ -198,12 +219,24 @@ class Engine:
         work = self._function
         try:
             with self.at_work(work), work.under_way():
-                return pipeline.function(**coerce(pipeline.function, self._ticket.parameters))
+                return pipeline.function(**self._arguments(pipeline))
         except Interrupted:
             assert work.cause is not None
             raise work.cause from None
         finally:
             composer.reset(token)
+
+    def _arguments(self, pipeline: Pipeline) -> dict[str, Any]:
+        """The ticket's parameters as the function takes them; artifacts as what a step's result would be."""
+        values = coerce(pipeline.function, self._ticket.parameters)
+        for name, kind in artifact_parameters(pipeline.function).items():
+            if isinstance(values.get(name), str):
+                artifact = self._artifact_of_id(values[name].removeprefix(FROZEN))
+                given = _Task(Call(f"{FROZEN}{name}", _GIVEN, {}), frozenset(), set(), ended=True)
+                given.kept[name] = Kept(artifact, foreign=True)
+                self._tasks[given.call.id] = given
+                values[name] = Handle(given.call.id, name, kind, self)
+        return values
 
     def _function_failed(self, error: BaseException) -> None:
         """The pipeline function raised. If it only learned of a failed step, the other steps go on where they may."""
@@ -228,7 +261,11 @@ class Engine:
             self._tasks[invocation] = task
             self._open += 1
             self.journal.write(
-                "step_declared", step=invocation, id=new_id(), name=step.name, upstream=tuple(sorted(upstream))
+                "step_declared",
+                step=invocation,
+                id=new_id(),
+                name=step.name,
+                upstream=tuple(sorted(one for one in upstream if not one.startswith(FROZEN))),
             )
             self._settle([task])
         return step.handles(invocation, self)
@@ -367,10 +404,6 @@ class Engine:
                 broken = self._broken
                 raise broken if isinstance(broken, RunCancelled | TimedOut) else Stopped("The run was ending.")
 
-    def secrets(self, names: tuple[str, ...]) -> Mapping[str, str]:
-        """See `Bench`."""
-        return self._secrets(names) if names and self._secrets is not None else {}
-
     # Values
 
     def _call(self, invocation: str, step: Step, bound: dict[str, Any]) -> Call:
@@ -414,7 +447,7 @@ class Engine:
     def _known(self, after: Any) -> str:
         name = after.step if isinstance(after, Handle) else str(after)
         if name not in self._tasks:
-            known = ", ".join(self._tasks) or "none yet"
+            known = ", ".join(one for one in self._tasks if not one.startswith(FROZEN)) or "none yet"
             raise AuthoringError(f"after={name!r}: no step of this id was called before. Called so far: {known}.")
         return name
 
@@ -436,22 +469,9 @@ class Engine:
             return UnmaterializedArtifact(kept.artifact, self.store)
         if kept.shared:
             return kept.value
-        # Code-bearing values are safe here: this very run wrote them, and the store checks their digest.
-        return materializers.load(kept.artifact, self.store, type_hint=wanted, allow_code=True)
-
-    def _shown(self, value: Any) -> Any:
-        """A returned value for the run's record: JSON as it is, everything else as a reference to its artifact."""
-        if isinstance(value, dict):
-            return {str(key): self._shown(item) for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [self._shown(item) for item in value]
-        if not isinstance(value, Handle):
-            return _plain(value)
-        kept = self._kept(value)
-        inline = materializers.inline(kept.artifact, self.store)
-        if inline is not None:
-            return inline.value
-        return {"artifact": kept.artifact.id, "type": kept.artifact.type}
+        # Code-bearing values are safe if this very run wrote them: the store checks their digest.
+        allowed = not kept.foreign or Settings.load().allow_pickle
+        return materializers.load(kept.artifact, self.store, type_hint=wanted, allow_code=allowed)
 
     def _check_all_used(self) -> None:
         unused = [step for step in self._ticket.step_parameters if step not in self._tasks]
@@ -461,12 +481,6 @@ class Engine:
                 for step in unused
             ]
             raise InvalidInput("Parameters were given for steps that never ran.", errors=faults)
-
-
-def _plain(value: Any) -> Any:
-    """A constant that a pipeline function returned: JSON as it is, everything else by the name of its type."""
-    is_json = value is None or isinstance(value, str | int | float | bool)
-    return value if is_json else {"type": f"{type(value).__module__}.{type(value).__qualname__}"}
 
 
 def _upstream(value: Any) -> set[str]:

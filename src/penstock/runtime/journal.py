@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
+
+import msgspec
 
 from penstock.errors import PenstockError, ServerUnreachable, StorageFull, TooManyRequests, Unavailable
 from penstock.model.run import Batch, Event, EventType, Failure, LogLine, Receipt
@@ -19,6 +21,7 @@ LINGER = 0.05
 PATIENCE = 600.0
 """Seconds for which the last events are offered to a server that is away, before the process gives up."""
 
+_SHORTEST_SECRET = 4
 _BATCH = 500
 _BATCH_TEXT = 1_000_000
 _BACKLOG = 20_000
@@ -51,6 +54,9 @@ class Journal:
         self._sending = threading.Lock()
         self._sequence = 0
         self._arrived = 0
+        self._hidden: tuple[bytes, ...] = ()
+        """Secrets as JSON has them, the longest first."""
+
         self._hurried = 0
         """How many wait for everything to have arrived."""
 
@@ -89,6 +95,24 @@ class Journal:
         for portion in _portions(lines):
             self._append("log", lines=portion)
 
+    def hide(self, values: Iterable[str]) -> None:
+        """From now on put `***` in the place of these texts, wherever they come in what is reported.
+
+        Texts of fewer than four characters are left: they are in everything. Each line of a longer one is hidden by itself.
+        """
+        pieces = {piece for value in values for piece in (value, *value.splitlines()) if len(piece) >= _SHORTEST_SECRET}
+        with self._changed:
+            known = {*self._hidden, *(msgspec.json.encode(piece)[1:-1] for piece in pieces)}
+            self._hidden = tuple(sorted(known, key=len, reverse=True))
+
+    def _without_secrets(self, event: Event) -> Event:
+        if not self._hidden:
+            return event
+        text = whole = msgspec.json.encode(event)
+        for piece in self._hidden:
+            text = text.replace(piece, b"***")
+        return event if text == whole else msgspec.json.decode(text, type=Event)
+
     def flush(self) -> None:
         """Return when everything that was noted until now has arrived, or will not arrive for long.
 
@@ -123,7 +147,7 @@ class Journal:
             if self._dead:
                 return
             self._sequence += 1
-            event = Event(seq=self._sequence, at=datetime.now(UTC), type=type, **fields)
+            event = self._without_secrets(Event(seq=self._sequence, at=datetime.now(UTC), type=type, **fields))
             self._events.append(event)
             if self._spool is not None:
                 self._spool.write(event)

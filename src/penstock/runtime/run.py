@@ -20,12 +20,15 @@ from penstock.author.direct import importing
 from penstock.author.source import load_source
 from penstock.client.transport import Transport
 from penstock.errors import Conflict, PenstockError, ServerUnreachable
+from penstock.model.artifact import Artifact
 from penstock.model.launch import Ticket
 from penstock.model.run import Batch, Failure, LogLine, Receipt
+from penstock.model.stack import Component
 from penstock.runtime.cache import StepCache, asking
-from penstock.runtime.engine import Engine, Outcome, Process
+from penstock.runtime.engine import Engine, Outcome, Process, Services
 from penstock.runtime.journal import Journal
 from penstock.runtime.logs import Capture
+from penstock.runtime.secrets import Secrets
 from penstock.runtime.spool import Spool, crash_path
 from penstock.runtime.tracebacks import failure
 from penstock.runtime.workplace import code_path
@@ -82,6 +85,18 @@ def artifact_store(ticket: Ticket) -> ArtifactStore:
     return store
 
 
+def services_of(ticket: Ticket, journal: Journal, store: ArtifactStore, root: Path) -> Services:
+    """What the run of `ticket` needs of its server and of its secret store; its code lies in `root`."""
+    transport = Transport(ticket.server, ticket.token)
+    decode = msgspec.json.Decoder(Artifact).decode
+    secrets = ticket.secret_store or Component(flavor="file", options={"path": f"{ticket.home}/secrets"})
+    return Services(
+        cache=StepCache(ticket.pipeline_id, asking(transport), store, root),
+        secrets=Secrets(build("secret_store", secrets), journal),
+        artifact=lambda identity: decode(transport.request("GET", f"/artifacts/{identity}").body),
+    )
+
+
 def _carry_out(ticket: Ticket, journal: Journal, capture: Capture, process: Process | None) -> Outcome:
     try:
         for name in ticket.preload:
@@ -89,8 +104,8 @@ def _carry_out(ticket: Ticket, journal: Journal, capture: Capture, process: Proc
         with importing(ticket.source):
             pipeline = load_source(ticket.source, code_path(ticket.home, str(ticket.code)))
         store = artifact_store(ticket)
-        cache = StepCache(ticket.pipeline_id, asking(ticket), store, Path.cwd())
-        engine = Engine(ticket, journal, capture, store, cache=cache, process=process)
+        services = services_of(ticket, journal, store, Path.cwd())
+        engine = Engine(ticket, journal, capture, store, services=services, process=process)
     except BaseException as error:  # noqa: BLE001  # importing the user's module can raise anything
         return Outcome(None, failure(error), error)
     return engine.carry_out(pipeline)

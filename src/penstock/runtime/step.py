@@ -28,6 +28,7 @@ from penstock.runtime.context import StepContext, current, get_step_context
 from penstock.runtime.journal import Journal
 from penstock.runtime.logs import Capture
 from penstock.runtime.materializers import save
+from penstock.runtime.secrets import Secrets
 from penstock.runtime.tracebacks import failure
 from penstock.runtime.watch import Watch, Work
 from penstock.stack.contracts import ArtifactStore
@@ -49,6 +50,8 @@ class Kept:
     artifact: Artifact
     value: Any = None
     shared: bool = False
+    foreign: bool = False
+    """Another run made it."""
 
 
 class Cache(Protocol):
@@ -74,6 +77,7 @@ class Bench(Protocol):
     capture: Capture
     watch: Watch
     cache: Cache
+    secrets: Secrets
 
     def load(self, handle: Handle, wanted: Any) -> Any:
         """The value behind a handle, as a type."""
@@ -86,9 +90,6 @@ class Bench(Protocol):
 
     def rest(self, seconds: float) -> None:
         """Wait between two attempts. Raises why, if the run is stopped meanwhile."""
-
-    def secrets(self, names: tuple[str, ...]) -> Mapping[str, str]:
-        """The values of these secrets as environment variables."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def carry_out(call: Call, bench: Bench) -> dict[str, Kept]:
         if earlier is not None:
             outputs = {name: one.id for name, one in earlier.outputs.items()}
             bench.journal.write("step_cached", step=call.id, outputs=outputs, cache=note, **told)
-            return {name: Kept(artifact) for name, artifact in earlier.outputs.items()}
+            return {name: Kept(artifact, foreign=True) for name, artifact in earlier.outputs.items()}
     context = call.context(bench)
     with _inside(context), bench.capture.step(call.id):
         kept = _attempts(call, given, bench, lambda number: _begun(call, bench, number, told, note))
@@ -212,10 +213,9 @@ def _attempt(call: Call, given: dict[str, Any], bench: Bench, attempt: int) -> d
     assert context is not None
     token = current.set(replace(context, attempt=attempt, noted={}))
     late = TimedOut(f"Step {call.id} did not end within {configuration.timeout} s.")
-    variables = {**configuration.environment, **bench.secrets(configuration.secrets)}
     try:
         with (
-            environment.variables(variables),
+            environment.variables(bench.secrets.variables(configuration.secrets, configuration.environment)),
             bench.at_work(work),
             bench.watch.limited(work, configuration.timeout, late),
         ):
@@ -257,7 +257,9 @@ def holds_handle(value: Any) -> bool:
 
 def _resolved(call: Call, given: dict[str, Any], bench: Bench) -> dict[str, Any]:
     """The arguments for the user's function: constants as the annotated types, handles as the values they stand for."""
-    values = coerce(call.step.function, given, at=("steps", call.id, "parameters"))
+    values: dict[str, Any] = bench.secrets.filled_in(
+        coerce(call.step.function, given, at=("steps", call.id, "parameters"))
+    )
     for name, value in call.arguments.items():
         if name not in given:
             values[name] = _loaded(value, call.step.annotation(name), bench)

@@ -5,7 +5,7 @@ Each is built with the options of its component (`Flavor(**options)`) and must b
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
@@ -35,6 +35,14 @@ class Launcher(Protocol):
 
     def close(self) -> None:
         """Let go of everything that holds no run. Live runs go on."""
+
+
+@runtime_checkable
+class SecretStore(Protocol):
+    """Where secrets are (kind `secret_store`). Asked in the process of a run, when one of its steps needs a value."""
+
+    def get(self, name: str) -> Mapping[str, str]:
+        """The values of a secret by key. Raises `NotFound`, `Unavailable`; no message holds a value."""
 
 
 @runtime_checkable

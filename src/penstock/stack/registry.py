@@ -9,18 +9,23 @@ from typing import Any, Literal, overload
 
 from penstock.errors import InvalidInput, Unavailable, fault, pointer
 from penstock.model.stack import Component
-from penstock.stack.contracts import ArtifactStore, Launcher
+from penstock.stack.contracts import ArtifactStore, Launcher, SecretStore
 
 GROUP = "penstock.flavors"
 """The entry point group of plug-ins. An entry is called `<kind>.<flavor>` and names the class."""
 
-_CONTRACTS: dict[str, type] = {"orchestrator": Launcher, "artifact_store": ArtifactStore}
+_CONTRACTS: dict[str, type] = {
+    "orchestrator": Launcher,
+    "artifact_store": ArtifactStore,
+    "secret_store": SecretStore,
+}
 
 # Also registered by entry point, like any other flavor; known here because reading entry points takes tens of milliseconds.
 _BUILT_IN = {
     "artifact_store.file": "penstock.stack.flavors.file_store:FileStore",
     "artifact_store.object": "penstock.stack.flavors.object_store:ObjectStore",
     "orchestrator.local": "penstock.stack.flavors.local:LocalLauncher",
+    "secret_store.file": "penstock.stack.flavors.secret_files:SecretFiles",
 }
 
 
@@ -28,6 +33,8 @@ _BUILT_IN = {
 def build(kind: Literal["artifact_store"], component: Component) -> ArtifactStore: ...
 @overload
 def build(kind: Literal["orchestrator"], component: Component) -> Launcher: ...
+@overload
+def build(kind: Literal["secret_store"], component: Component) -> SecretStore: ...
 @overload
 def build(kind: str, component: Component) -> object: ...
 def build(kind: str, component: Component) -> object:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import pandas as pd
+
 from penstock import (
     ArtifactConfig,
     Client,
@@ -82,3 +84,30 @@ def strange() -> Plain:
 @pipeline
 def pickled() -> Any:
     return strange()
+
+
+@step
+def rows(frame: pd.DataFrame) -> int:
+    return len(frame)
+
+
+@step
+def columns(frame: pd.DataFrame) -> list[str]:
+    return [str(one) for one in frame.columns]
+
+
+@pipeline
+def framed(frame: pd.DataFrame, other: pd.DataFrame | None = None) -> Any:
+    """Take a table as it is; from outside, as an artifact."""
+    more = rows(frame=other) if other is not None else 0
+    return {"rows": rows(frame), "columns": columns(frame), "more": more}
+
+
+@step
+def weigh(thing: Plain) -> int:
+    return thing.value
+
+
+@pipeline
+def trusting(thing: Plain) -> Any:
+    return weigh(thing)

@@ -7,16 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from penstock.author.pipeline import Pipeline
+from penstock.model.artifact import Artifact
 from penstock.model.cache import Earlier, Found, Lookup
 from penstock.model.configuration import PipelineRunConfiguration
 from penstock.model.launch import Ticket
 from penstock.model.run import Batch, Event, Receipt, RunState
 from penstock.model.stack import Component
 from penstock.runtime.cache import StepCache
-from penstock.runtime.engine import Engine, Outcome
+from penstock.runtime.engine import Engine, Outcome, Services
 from penstock.runtime.journal import Journal
 from penstock.runtime.logs import Capture
+from penstock.runtime.secrets import Secrets
 from penstock.stack.flavors.file_store import FileStore
+from penstock.stack.flavors.secret_files import SecretFiles
 
 
 class Memory:
@@ -62,6 +65,9 @@ class Bench:
         """Where the code of the pipelines lies, as far as their cache policies are concerned."""
 
         self.memory = Memory()
+        self.artifacts: dict[str, Artifact] = {}
+        """Those that pipelines may be given, by id."""
+
         self.said = PipelineRunConfiguration()
         self.workers = 4
 
@@ -103,7 +109,10 @@ class Bench:
         with Capture(journal.log, own_process=False, tee=False) as capture:
             store = FileStore(path=str(self.path))
             cache = StepCache("p", self.memory.ask, store, self.root)
-            engine = Engine(self.ticket(parameters, steps), journal, capture, store, cache=cache)
+            secrets = Secrets(SecretFiles(self.path / "secrets"), journal)
+            ticket = self.ticket(parameters, steps)
+            services = Services(cache=cache, secrets=secrets, artifact=self.artifacts.__getitem__)
+            engine = Engine(ticket, journal, capture, store, services=services)
             journal.begin({}, refused=lambda _: None)
             watch(engine)
             outcome = engine.carry_out(made)

@@ -44,7 +44,9 @@ def test_every_route_names_its_permission_in_its_signature(app: FastAPI) -> None
 
 
 def test_no_route_that_changes_something_is_content_with_reading(app: FastAPI) -> None:
-    assert [one for one in table(app) if one[0] in WRITING and one[2] is Permission.READ] == []
+    asking = {"/api/v1/step_runs/lookup"}  # a question that is too long for an address
+    content = {path for method, path, permission in table(app) if method in WRITING and permission is Permission.READ}
+    assert content == asking
 
 
 @pytest.mark.parametrize("credential", [None, "Bearer psk_wrong", "Basic eDp5", "Bearer", "Bearer a.b.c"])

@@ -30,11 +30,11 @@ def plug_ins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         for name, attribute in {
             "artifact_store.fake": "Whatever",
             "artifact_store.gone": "NoSuchClass",
-            "secret_store.any": "Whatever",
-            "secret_store.number": "GROUP_SIZE",
+            "alerter.any": "Whatever",
+            "alerter.number": "GROUP_SIZE",
         }.items()
     ]
-    found.append(metadata.EntryPoint("secret_store.missing", "no_such_module_at_all:Store", registry.GROUP))
+    found.append(metadata.EntryPoint("alerter.missing", "no_such_module_at_all:Store", registry.GROUP))
     monkeypatch.setattr(metadata, "entry_points", lambda group: found if group == registry.GROUP else [])
     registry._plug_ins.cache_clear()
     yield
@@ -50,7 +50,7 @@ def test_a_built_in_flavor_is_made_with_its_options(tmp_path: Path) -> None:
 
 
 def test_a_plug_in_of_any_kind(plug_ins: None) -> None:
-    built = registry.build("secret_store", Component(flavor="any", options={"address": "here"}))
+    built = registry.build("alerter", Component(flavor="any", options={"address": "here"}))
     assert isinstance(built, Whatever)
     assert built.options == {"address": "here"}
 
@@ -59,7 +59,8 @@ def test_all_flavors_are_listed(plug_ins: None) -> None:
     assert registry.flavors() == {
         "orchestrator": ["local"],
         "artifact_store": ["fake", "file", "gone", "object"],
-        "secret_store": ["any", "missing", "number"],
+        "secret_store": ["file"],
+        "alerter": ["any", "missing", "number"],
     }
 
 
@@ -68,7 +69,7 @@ def test_an_unknown_kind_names_the_kinds(plug_ins: None) -> None:
         registry.find("artefact_store", "file")
     (problem,) = raised.value.errors
     assert problem["pointer"] == "/artefact_store"
-    assert problem["allowed"] == ["orchestrator", "artifact_store", "secret_store"]
+    assert problem["allowed"] == ["orchestrator", "artifact_store", "secret_store", "alerter"]
     assert problem["did_you_mean"] == "artifact_store"
 
 
@@ -97,9 +98,9 @@ def test_unknown_and_missing_options_are_all_named() -> None:
 @pytest.mark.parametrize(
     ("kind", "flavor", "says"),
     [
-        ("secret_store", "missing", "no_such_module_at_all"),
+        ("alerter", "missing", "no_such_module_at_all"),
         ("artifact_store", "gone", "NoSuchClass"),
-        ("secret_store", "number", "not a class"),
+        ("alerter", "number", "not a class"),
         ("artifact_store", "fake", "does not keep the contract"),
     ],
 )

@@ -1,0 +1,62 @@
+"""Secrets in the process of a run: read when a step needs them, and hidden from everything that is reported."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+from penstock.errors import NotFound, fault, pointer
+from penstock.model.secret import is_reference, revealed
+from penstock.runtime.journal import Journal
+from penstock.stack.contracts import SecretStore
+
+
+class Secrets:
+    """The secrets of one run. Every value that was read is hidden in the run's journal from then on."""
+
+    def __init__(self, store: SecretStore, journal: Journal) -> None:
+        self._store = store
+        self._journal = journal
+        self._read: dict[str, Mapping[str, str]] = {}
+        self._lock = threading.Lock()
+
+    def variables(self, names: Iterable[str], wanted: Mapping[str, str]) -> dict[str, str]:
+        """Environment variables: every key of the secrets with these names, and `wanted` with its references filled in."""
+        found: dict[str, str] = {}
+        for name in names:
+            found |= self._values(name)
+        return found | {name: revealed(text, self._value) for name, text in wanted.items()}
+
+    def filled_in(self, value: Any) -> Any:
+        """`value` with each `SecretStr` that holds a reference holding what it refers to; inside lists and records too."""
+        hidden = getattr(value, "get_secret_value", None)
+        if hidden is not None:
+            text = hidden()
+            return type(value)(revealed(text, self._value)) if isinstance(text, str) and is_reference(text) else value
+        if isinstance(value, dict):
+            return {key: self.filled_in(item) for key, item in value.items()}
+        if isinstance(value, list | tuple) and not hasattr(value, "_make"):
+            return type(value)(self.filled_in(item) for item in value)
+        if hasattr(value, "model_copy"):
+            inside = {name: getattr(value, name) for name in type(value).model_fields}
+            return value.model_copy(update={name: self.filled_in(item) for name, item in inside.items()})
+        if is_dataclass(value) and not isinstance(value, type):
+            inside = {one.name: getattr(value, one.name) for one in fields(value) if one.init}
+            return replace(value, **{name: self.filled_in(item) for name, item in inside.items()})
+        return value
+
+    def _value(self, name: str, key: str) -> str:
+        values = self._values(name)
+        if key not in values:
+            mistake = fault(pointer("secrets", name, key), "It has no such key.", allowed=values, given=key)
+            raise NotFound(f"Secret '{name}' has no key '{key}'.", errors=[mistake])
+        return values[key]
+
+    def _values(self, name: str) -> Mapping[str, str]:
+        with self._lock:
+            if name not in self._read:
+                self._read[name] = self._store.get(name)
+                self._journal.hide(self._read[name].values())
+            return self._read[name]
