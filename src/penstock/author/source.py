@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+import re
 import sys
 import sysconfig
 import tempfile
@@ -102,9 +103,35 @@ def _root(thing: Any) -> Path:
         raise _NoRoot(f"{path} cannot be imported under a name of its own. Give the file a name that ends in .py.")
     if path.name == "__init__.py":
         parts.append("__init__")
+    if thing.__module__ == "__main__" and _only_in_script(path, _attribute(thing)):
+        raise _NoRoot(f"'{_attribute(thing)}' is not there when {path} is imported. {_MOVE}")
     if list(path.with_suffix("").parts[-len(parts) :]) != parts:
         raise _NoRoot(f"{path} was imported as '{_module_name(thing)}', which does not follow from its path.")
     return _fit(path.parents[len(parts) - 1])
+
+
+_MOVE = (
+    'It stands under `if __name__ == "__main__":`, which only the script itself carries out. Move it above that line.'
+)
+
+
+def _only_in_script(path: Path, name: str) -> bool:
+    """Whether the file makes `name` under `if __name__ == "__main__":` and nowhere else, so that importing does not.
+
+    By its lines: Python 3.11 cannot parse in several threads at once, and pipelines are called in them.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return False
+    makes = re.compile(rf"\s*(?:(?:async\s+)?def\s+{re.escape(name)}\b|{re.escape(name)}\s*(?::[^=]+)?=[^=])")
+    guarded, places = False, set()
+    for line in lines:
+        if line and not line[0].isspace() and line[0] != "#":
+            guarded = line.startswith("if ") and "__name__" in line and "__main__" in line
+        if makes.match(line):
+            places.add(guarded)
+    return places == {True}
 
 
 def _fit(root: Path) -> Path:
@@ -222,6 +249,8 @@ def _not_found(source: str, module: ModuleType, attribute: str, found: Any) -> S
     pipelines = [name for name, value in vars(module).items() if isinstance(value, Pipeline)]
     if found is None:
         what = f"The module {module.__name__} ({getattr(module, '__file__', 'built in')}) has no '{attribute}'."
+        if _only_in_script(Path(getattr(module, "__file__", None) or ""), attribute):
+            what += f" {_MOVE}"
     elif isinstance(found, Declaration):
         what = f"'{source}' is a {found.kind}, not a pipeline."
     else:
