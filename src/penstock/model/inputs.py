@@ -143,15 +143,54 @@ def _argument_faults(invocation: Invocation, given: Mapping[str, Any]) -> list[d
 
 def _schema_faults(schema: Mapping[str, Any], values: Mapping[str, Any], at: tuple[str, ...]) -> list[dict[str, Any]]:
     """What is wrong with the values that were given; what is missing is judged elsewhere."""
+    deep = [name for name, value in values.items() if _is_deep(value)]
+    if deep:
+        return [fault(pointer(*at, name), f"It is nested more than {_DEEPEST} levels deep.") for name in deep]
     if not values:
         return []
-    partial = {key: value for key, value in schema.items() if key != "required"}
-    validator = jsonschema_rs.Draft202012Validator(partial, validate_formats=True)
+    partial = _exact({key: value for key, value in schema.items() if key != "required"})
+    validator = jsonschema_rs.Draft202012Validator(partial, validate_formats=True, keywords={_EXACT: _Exact})
     hidden = {name for name, described in schema.get("properties", {}).items() if _holds_secret(described, schema)}
     return [
         _schema_fault(error, at, secret=bool(error.instance_path) and error.instance_path[0] in hidden)
         for error in validator.iter_errors(dict(values))
     ]
+
+
+_DEEPEST = 200
+"""Levels of lists and mappings in one value: what reads and copies values further on goes as deep, and not much deeper."""
+
+_EXACT = "x-penstock-exact"
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(_DEEPEST + 1):
+        held = [one for one in level if isinstance(one, list | dict)]
+        level = [item for one in held for item in (one.values() if isinstance(one, dict) else one)]
+    return bool(level)
+
+
+class _Exact:
+    """For JSON Schema 1e300 is an integer; nobody wrote one, and Python takes no such number for it."""
+
+    def __init__(self, parent: Any, value: Any, path: Any) -> None:
+        """As the validator calls it."""
+
+    def validate(self, instance: Any) -> None:
+        """Raise for a number that was written with a point or an exponent and is too large to be exact."""
+        if isinstance(instance, float) and abs(instance) >= 2**63:
+            raise ValueError(f"{instance} is no exact integer: write all of its digits")
+
+
+def _exact(schema: Any) -> Any:
+    """`schema`, with integers held to be exact."""
+    if isinstance(schema, list):
+        return [_exact(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    marked = {key: _exact(value) for key, value in schema.items()}
+    return marked | {_EXACT: True} if schema.get("type") == "integer" else marked
 
 
 def _holds_secret(described: Any, root: Mapping[str, Any], seen: frozenset[str] = frozenset()) -> bool:
