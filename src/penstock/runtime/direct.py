@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from penstock.author.freeze import freeze
@@ -94,8 +94,20 @@ def _given(pipeline: Pipeline, parameters: Mapping[str, Any], client: Client) ->
         hidden = getattr(value, "get_secret_value", None)
         if hidden is not None and not is_reference(str(hidden())):
             raise InvalidInput(f"Parameter '{name}' is a secret.", errors=[fault(pointer("parameters", name), ADVICE)])
-        given[name] = value if hidden is None else hidden()
+        given[name] = _plain(value) if hidden is None else hidden()
     return given
+
+
+def _plain(value: Any) -> Any:
+    """`value` with paths and pydantic models in it as what JSON has for them; the client writes all else."""
+    if isinstance(value, PurePath):
+        return str(value)
+    dump = getattr(type(value), "model_dump", None)
+    if dump is not None:
+        return dump(value, mode="json", by_alias=True)
+    if type(value) in (list, tuple):
+        return [_plain(item) for item in value]
+    return {key: _plain(item) for key, item in value.items()} if type(value) is dict else value
 
 
 def _say(text: str) -> None:
