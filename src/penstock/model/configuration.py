@@ -378,8 +378,11 @@ def _bytes(text: str) -> int:
     number = text.strip().rstrip("".join({*"".join(_UNITS)}))
     unit = text.strip()[len(number) :]
     try:
-        return int(float(number) * _UNITS[unit])
-    except (ValueError, KeyError):
+        count = int(float(number) * _UNITS[unit])
+        if count < 0:
+            raise ValueError
+        return count
+    except (ValueError, KeyError, OverflowError):
         raise _refuse(
             "memory", f"'{text}' is no amount of memory: write a number and one of {', '.join(_UNITS)}."
         ) from None
