@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, Protocol
+from typing import Any, BinaryIO, ClassVar, Protocol, TypeGuard
 
 
 class Unfit(Exception):  # like StopIteration: an answer, not a mistake
@@ -81,3 +82,8 @@ class Materializer(ABC):
     @abstractmethod
     def load(self, files: Files, type_hint: Any) -> Any:
         """The value. `type_hint` is a class or annotation that the caller would like, or None for what was saved."""
+
+
+def is_local(file: BinaryIO) -> TypeGuard[io.BufferedReader]:
+    """Whether it is a file of this machine, which others may read by its path."""
+    return isinstance(file, io.BufferedReader) and isinstance(file.raw, io.FileIO)

@@ -1,10 +1,8 @@
-"""pandas data frames and series: numbers as numpy arrays, all else as JSON, in one `.npz` beside a description.
+"""pandas data frames and series: Parquet where that is exact, else numbers as numpy arrays and all else as JSON, in one `.npz`.
 
-Why not Parquet: it changes what it is given (names of columns that are no strings, the frequency of an index, time units,
-objects in columns), it needs pyarrow, and its extension types have been used to run code in readers. Here every column and
+Parquet changes much of what pandas can hold (see `pandas_parquet`), and it needs pyarrow. In the other form every column and
 index is written by its own dtype, exactly, or not at all: what has no exact form (sparse, Arrow-backed and foreign dtypes,
-columns of arbitrary objects) is left to pickle, which is marked. Whoever wants a Parquet file for somebody else returns
-its path.
+columns of arbitrary objects) is left to pickle, which is marked.
 """
 
 from __future__ import annotations
@@ -13,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from penstock.runtime.materializers import summary
+from penstock.runtime.materializers import pandas_parquet, summary
 from penstock.runtime.materializers.base import Files, Materializer, Sink, Unfit
 from penstock.runtime.materializers.numpy_array import is_exact, numbers
 from penstock.runtime.materializers.structured import decoded, encoded
@@ -48,6 +46,10 @@ class PandasFrame(Materializer):
             raise Unfit
         series, writer = isinstance(value, pd.Series), _Writer()
         columns = [value] if series else [value.iloc[:, at] for at in range(value.shape[1])]
+        table = None if series else pandas_parquet.table_of(value)
+        if table is not None:
+            pandas_parquet.write(table, sink.path(pandas_parquet.NAME))
+            return _facts(value, columns)
         layout = {
             "series": series,
             "columns": [writer.column(column) for column in columns],
@@ -66,6 +68,8 @@ class PandasFrame(Materializer):
         import numpy as np  # only where there is a frame to read
         import pandas as pd
 
+        if pandas_parquet.NAME in files.names:
+            return pandas_parquet.read(files.open(pandas_parquet.NAME))
         layout = msgspec.json.decode(files.read(_LAYOUT))
         with np.load(files.open(_ARRAYS), allow_pickle=False) as arrays:
             reader = _Reader(arrays)

@@ -276,8 +276,7 @@ def test_arrays_and_frames_inside_are_files_of_their_own(shelf: Any) -> None:
     assert sorted(file.name for file in artifact.files) == [
         "parts/0/array.npy",
         "parts/1/array.npy",
-        "parts/2/arrays.npz",
-        "parts/2/frame.json",
+        "parts/2/frame.parquet",
         "value.json",
     ]
     back = shelf.load(artifact)
