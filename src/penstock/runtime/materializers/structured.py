@@ -201,6 +201,10 @@ def _untagged(value: Any) -> Any:
         return {key: _untagged(item) for key, item in value.items()}
     if tag == "tuple" or (tag == "numpy" and type(value["value"]) is not str):
         return _untagged(value["value"])
+    if tag == "int":
+        return int(value["value"], 16)
+    if tag == "dict" and all(type(key) is str for key, _ in value["value"]):  # JSON with a name that is our own mark
+        return {key: _untagged(item) for key, item in value["value"]}
     raise Unfit
 
 
