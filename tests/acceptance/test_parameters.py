@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from penstock.errors import InvalidInput
 from tests.acceptance.conftest import PIPELINES
-from tests.acceptance.pipelines.parameters import Color, Model, Point, Size, typed
+from tests.acceptance.pipelines.parameters import AWKWARD, Color, Model, Point, Size, typed
 from tests.acceptance.site_under_test import Site
 
 # For each parameter: as JSON, as the value in Python, and what the step tells of it.
@@ -61,7 +61,7 @@ TOLD = {name: told for name, (_, _, told) in VALUES.items()}
 
 @pytest.fixture(scope="module")
 def desk(site: Site) -> Site:
-    for name in ("typed", "echo", "door"):
+    for name in ("typed", "echo", "kept", "large", "door"):
         site.template(f"{PIPELINES / 'parameters.py'}:{name}", name)
     return site
 
@@ -124,10 +124,30 @@ TREES = st.recursive(
 )
 @given(trees=st.lists(TREES, min_size=1, max_size=8))
 def test_any_tree_of_json_comes_back_as_it_was_given(desk: Site, trees: list[Any]) -> None:
-    found = outputs(desk, "echo", {"tree": trees})
+    run = desk.ended(desk.trigger("echo", {"tree": trees})["id"])
+    assert run["state"] == "completed", run["error"]
+    found, told = run["outputs"], json.dumps(trees, sort_keys=True)
     # As text: 1, 1.0 and True are equal, and so are 0.0 and -0.0.
-    assert json.dumps(found["tree"], sort_keys=True) == json.dumps(trees, sort_keys=True)
+    assert json.dumps(run["parameters"]["tree"], sort_keys=True) == told
+    assert json.dumps(found["tree"], sort_keys=True) == told
     assert found["count"] == len(trees)
+
+
+def test_a_default_of_awkward_values_is_frozen_as_it_is(desk: Site) -> None:
+    schema = desk.get("/run_templates/kept")["parameter_schema"]
+    assert json.dumps(schema["properties"]["tree"]["default"], sort_keys=True) == json.dumps(AWKWARD, sort_keys=True)
+    assert json.dumps(outputs(desk, "kept", {})["output"], sort_keys=True) == json.dumps(AWKWARD, sort_keys=True)
+
+
+@pytest.mark.parametrize("number", [2**53 + 1, -(2**63), 2**64, 10**40])
+def test_an_integer_may_have_any_number_of_digits(desk: Site, number: int) -> None:
+    assert outputs(desk, "large", {"whole": number}) == {"output": str(number)}
+
+
+@pytest.mark.parametrize(("opened", "closed"), [("[", "]"), ('{"a":', "}")], ids=["lists", "mappings"])
+def test_what_is_nested_as_deep_as_the_door_allows_goes_through(desk: Site, opened: str, closed: str) -> None:
+    tree = json.loads(opened * 199 + "[1]" + closed * 199)
+    assert outputs(desk, "echo", {"tree": tree}) == {"tree": tree, "count": 1}
 
 
 DEEP = "[" * 900 + "]" * 900

@@ -119,6 +119,30 @@ def echo(tree: Any) -> Any:
     return {"tree": same(same(tree)), "count": count(tree)}
 
 
+AWKWARD: dict[str, Any] = {
+    "": [None, True, 1, 1.0, -0.0, 5e-324, 2**64, -(10**40), {}, []],
+    "\u2028 \U0001f600 \x00": "e\u0301 \x7f \ufeff",
+    "$type": {"$type": "tuple", "items": [1]},
+}
+
+
+@pipeline
+def kept(tree: Any = AWKWARD) -> Any:
+    """Give back what the template itself says."""
+    return same(tree)
+
+
+@step
+def hold(whole: int) -> str:
+    return str(whole)
+
+
+@pipeline
+def large(whole: int) -> Any:
+    """Tell an integer as text."""
+    return hold(whole)
+
+
 @pipeline
 def door(whole: int, real: float = 1.0, items: Any = None, bounded: Annotated[int, Field(ge=1)] = 1) -> Any:
     """Never started by the tests: it stands for what is refused."""
