@@ -27,7 +27,10 @@ class Subject:
     most: int
 
 
-SUBJECTS = (Subject("chain", "step that waits for another", 100, 1000, 2000),)
+SUBJECTS = (
+    Subject("chain", "step that waits for another", 100, 1000, 2000),
+    Subject("mapped", "item of a `.map()`", 100, 1000, 10_000),
+)
 
 STORED = 100_000
 """Runs in the full database; in the other one there are no more than the benchmark makes."""

@@ -1,4 +1,4 @@
-"""What each further trivial step costs: tracked, its artifact kept, nothing cached."""
+"""What each further trivial step costs: tracked, its artifact kept, or taken from the cache."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _ROWS = 10
 
 
 def measure(lab: Lab, repeat: int) -> list[Figure]:
-    """The slope between runs of 50 and 500 steps that wait for one another: in the caller's process, and triggered."""
+    """The slope between runs of 50 and 500 steps that wait for one another: called, triggered, and all from the cache."""
     home = lab.new("home")
-    project = lab.project("chain.py")
+    project = lab.project("chain.py", "cached.py")
     starts = itertools.count(1_000_000, 1_000_000)  # every value is new to the artifact store
 
-    def here() -> tuple[float]:
-        arguments = ("chain.py", str(FEW), str(MANY), str(next(starts)))
+    def here(subject: str) -> tuple[float]:
+        arguments = (subject, str(FEW), str(MANY), str(next(starts)))
         few, many = json.loads(lab.python(*arguments, home=home, cwd=project))
         return (slope(few, many, MANY - FEW),)
 
@@ -33,7 +33,8 @@ def measure(lab: Lab, repeat: int) -> list[Figure]:
         few, many = _ROWS * FEW, _ROWS * MANY
         return (slope(_in_sqlite(file, few), _in_sqlite(file, many), many - few),)
 
-    [direct], [beside_direct] = in_turns(repeat, here, plain)
+    [direct], [beside_direct] = in_turns(repeat, lambda: here("chain.py"), plain)
+    [cached], [beside_cached] = in_turns(repeat, lambda: here("cached.py"), plain)
     lab.end(home)
     server = lab.penstock(home)
     caller = template(lab, server, "chain")
@@ -56,6 +57,13 @@ def measure(lab: Lab, repeat: int) -> list[Figure]:
             against=against,
             yardstick=beside_triggered,
             aim=aim,
+        ),
+        Figure(
+            what="each further step, taken from the cache",
+            ours=cached,
+            against=against,
+            yardstick=beside_cached,
+            aim=Aim(0.0015),
         ),
     ]
 
