@@ -47,6 +47,7 @@ class MatplotlibFigure(Materializer):
             "title": summary.attempt(value.get_suptitle, None),
             "axes": summary.attempt(lambda: [_described(axes) for axes in value.axes], []),
             "svg": drawing is not None,
+            "image": _PNG,
         }
 
     def load(self, files: Files, type_hint: Any) -> Any:

@@ -7,12 +7,19 @@ from numbers import Rational
 from typing import Any
 
 from penstock.errors import ArtifactError
+from penstock.runtime.materializers import summary
 from penstock.runtime.materializers.base import Files, Materializer, Sink, Unfit
 from penstock.runtime.materializers.structured import decoded, encoded
 
 _PNG = "image.png"
 _PIXELS = "image.raw"
 _DESCRIPTION = "image.json"
+PREVIEW = "preview.png"
+"""The file that is shown; `image` in an artifact's metadata names it, or another file of it that is a picture already."""
+
+SIDE = 256
+"""Pixels that a preview has at most on each side."""
+
 _MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
 """What PNG keeps bit by bit. Of `I` it would write half of the bits."""
 
@@ -48,11 +55,17 @@ class PilImage(Materializer):
             sink.write(_PIXELS, value.tobytes())
         else:
             sink.write(_PNG, png)
+        shown = _PNG if png is not None and max(value.size) <= SIDE else None
+        preview = summary.attempt(lambda: _preview(value), None) if shown is None else None
+        if preview is not None:
+            sink.write(PREVIEW, preview)
+            shown = PREVIEW
         return {
             "width": value.width,
             "height": value.height,
             "mode": value.mode,
             "from": getattr(value, "format", None),
+            "image": shown,
         }
 
     def load(self, files: Files, type_hint: Any) -> Any:
@@ -94,6 +107,20 @@ def _png(image: Any) -> bytes | None:
         with Image.open(buffer) as back:
             if back.mode != "P" or back.tobytes() != image.tobytes():
                 return None
+    return buffer.getvalue()
+
+
+def _preview(image: Any) -> bytes | None:
+    """A small picture of it as PNG; None for one that has no pixels."""
+    if not all(image.size):
+        return None
+    small = image.convert(
+        "RGBA" if image.mode in {"LA", "PA", "La", "RGBa", "RGBA"} or "transparency" in image.info else "RGB"
+    )
+    small.thumbnail((SIDE, SIDE))
+    small.info = {}
+    buffer = io.BytesIO()
+    small.save(buffer, "PNG")
     return buffer.getvalue()
 
 

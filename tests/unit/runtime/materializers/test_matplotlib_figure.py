@@ -72,5 +72,6 @@ def test_the_facts(shelf: Any) -> None:
         "title": "Training",
         "axes": [{"title": "Loss", "x": "epoch", "y": "nats"}],
         "svg": True,
+        "image": "figure.png",
     }
     assert shelf.save(Figure()).metadata["axes"] == []

@@ -130,4 +130,25 @@ def test_only_png_is_read_from_a_file_that_says_so(shelf: Any) -> None:
 
 
 def test_the_facts(shelf: Any) -> None:
-    assert shelf.save(noise("LA")).metadata == {"width": 37, "height": 23, "mode": "LA", "from": None}
+    assert shelf.save(noise("LA")).metadata == {
+        "width": 37,
+        "height": 23,
+        "mode": "LA",
+        "from": None,
+        "image": "image.png",
+    }
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "F", "HSV", "I", "YCbCr", "PA"])
+def test_a_big_image_has_a_small_one_to_look_at(shelf: Any, mode: str) -> None:
+    artifact = shelf.save(noise(mode, (1000, 500)))
+    assert artifact.metadata["image"] == "preview.png"
+    [file] = [one for one in artifact.files if one.name == "preview.png"]
+    with Image.open(io.BytesIO(shelf.store.get(file.digest))) as preview:
+        assert (preview.format, preview.size) == ("PNG", (256, 128))
+
+
+def test_a_small_image_is_its_own_preview_where_browsers_know_it(shelf: Any) -> None:
+    assert shelf.save(noise("RGB")).metadata["image"] == "image.png"
+    assert shelf.save(noise("CMYK")).metadata["image"] == "preview.png"
+    assert shelf.save(Image.new("CMYK", (0, 0))).metadata.get("image") is None
