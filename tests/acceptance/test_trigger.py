@@ -77,7 +77,7 @@ def test_a_key_that_comes_with_another_request_is_refused(site: Site) -> None:
 
 
 BAD: list[tuple[str, Any, int, str | None, list[str] | None]] = [
-    ("lap", {}, 404, "/template", ["lab"]),
+    ("lap", {}, 404, "/template", None),
     ("lab@v99", {}, 404, None, None),
     ("lab", {"parameters": {"nmber": 1}}, 422, "/parameters/nmber", ["deed", "number", "path"]),
     ("lab", {"parameters": {"number": "one"}}, 422, "/parameters/number", None),
@@ -108,6 +108,12 @@ def test_bad_input_is_told_and_starts_nothing(
     if allowed is not None:
         assert problem["errors"][0]["allowed"] == allowed
     assert site.get("/runs")["total"] == before
+
+
+def test_a_template_that_is_not_there_is_told_with_the_nearest_one(site: Site) -> None:
+    (mistake,) = site.post("/run_templates/lap/runs", {}, 404)["errors"]
+    assert "lab" in mistake["allowed"]
+    assert mistake["did_you_mean"] == "lab"
 
 
 def test_what_is_no_json_is_refused(site: Site) -> None:
