@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import fields, is_dataclass
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin, is_typeddict
 from weakref import WeakKeyDictionary
@@ -208,6 +209,10 @@ class _Arguments:
                 f"{where} is a {type(value).__name__} of pydantic. Python would pass that object on: write "
                 f"`{name}: Annotated[TYPE, Field(...)] = VALUE`. A secret has no default at all."
             )
+        if _holds_secret(value):
+            raise AuthoringError(
+                f"{where} holds a secret, and would be frozen with the code. A secret has no default at all."
+            )
         if not (_is_exact(value, wanted) and (value is None or type(value) in _SCALARS)):
             value = self._dumped(name, value, where)
         try:
@@ -288,6 +293,20 @@ def _plain_schema(annotation: Any) -> dict[str, Any] | None:
 def is_secret(annotation: Any) -> bool:
     """Whether it is pydantic's `SecretStr`."""
     return getattr(annotation, "__name__", "") == "SecretStr" and annotation.__module__.startswith("pydantic")
+
+
+def _holds_secret(value: Any) -> bool:
+    """Whether pydantic's `SecretStr` or its kin stand somewhere inside."""
+    if hasattr(value, "get_secret_value"):
+        return True
+    if isinstance(value, Mapping):
+        return any(map(_holds_secret, value.values()))
+    if isinstance(value, list | tuple | set | frozenset):
+        return any(map(_holds_secret, value))
+    if isinstance(value, type) or not (is_dataclass(value) or hasattr(type(value), "model_fields")):
+        return False
+    names = [one.name for one in fields(value)] if is_dataclass(value) else type(value).model_fields
+    return any(_holds_secret(getattr(value, name, None)) for name in names)
 
 
 def _by_reference(schema: Any) -> Any:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
-
-import msgspec
 
 from penstock.errors import PenstockError, ServerUnreachable, StorageFull, TooManyRequests, Unavailable
 from penstock.model.run import Batch, Event, EventType, Failure, LogLine, Receipt
@@ -54,8 +54,8 @@ class Journal:
         self._sending = threading.Lock()
         self._sequence = 0
         self._arrived = 0
-        self._hidden: tuple[bytes, ...] = ()
-        """Secrets as JSON has them, the longest first."""
+        self._hidden: tuple[str, ...] = ()
+        """Secrets in all their spellings, the longest first."""
 
         self._hurried = 0
         """How many wait for everything to have arrived."""
@@ -96,22 +96,43 @@ class Journal:
             self._append("log", lines=portion)
 
     def hide(self, values: Iterable[str]) -> None:
-        """From now on put `***` in the place of these texts, wherever they come in what is reported.
+        """From now on put `***` in the place of these texts, wherever user code may have put them.
 
-        Texts of fewer than four characters are left: they are in everything. Each line of a longer one is hidden by itself.
+        Names of steps and outputs, numbers, times and digests stay what they are, whatever a secret looks like. Texts of fewer than four characters are left: they are in everything. Each line of a longer one is hidden by itself.
         """
         pieces = {piece for value in values for piece in (value, *value.splitlines()) if len(piece) >= _SHORTEST_SECRET}
         with self._changed:
-            known = {*self._hidden, *(msgspec.json.encode(piece)[1:-1] for piece in pieces)}
-            self._hidden = tuple(sorted(known, key=len, reverse=True))
+            spelled = {one for piece in pieces for one in (piece, repr(piece)[1:-1], json.dumps(piece)[1:-1])}
+            self._hidden = tuple(sorted({*self._hidden, *spelled}, key=len, reverse=True))
 
     def _without_secrets(self, event: Event) -> Event:
         if not self._hidden:
             return event
-        text = whole = msgspec.json.encode(event)
-        for piece in self._hidden:
-            text = text.replace(piece, b"***")
-        return event if text == whole else msgspec.json.decode(text, type=Event)
+        told = {name: getattr(event, name) for name in ("reason", "tags", "parameters", "values", "metadata")}
+        changes: dict[str, Any] = {name: self._masked(value) for name, value in told.items()}
+        if event.lines:
+            changes["lines"] = tuple(replace(line, text=self._masked(line.text)) for line in event.lines)
+        if event.error is not None:
+            error = event.error
+            changes["error"] = replace(
+                error, message=self._masked(error.message), traceback=self._masked(error.traceback)
+            )
+        if event.artifact is not None:
+            facts = {name: self._masked(getattr(event.artifact, name)) for name in ("metadata", "user_metadata")}
+            changes["artifact"] = replace(event.artifact, **facts)
+        return replace(event, **changes)
+
+    def _masked(self, value: Any, *, keys: bool = False) -> Any:
+        """`value` without secrets in its texts, and in names inside it; those on top are ours."""
+        if isinstance(value, str):
+            for piece in self._hidden:
+                value = value.replace(piece, "***")
+            return value
+        if isinstance(value, dict):
+            return {self._masked(key) if keys else key: self._masked(item, keys=True) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return type(value)(self._masked(item, keys=True) for item in value)
+        return value
 
     def flush(self) -> None:
         """Return when everything that was noted until now has arrived, or will not arrive for long.

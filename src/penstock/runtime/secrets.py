@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import fields, is_dataclass, replace
+from copy import copy
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from penstock.errors import NotFound, fault, pointer
@@ -36,16 +37,40 @@ class Secrets:
             text = hidden()
             return type(value)(revealed(text, self._value)) if isinstance(text, str) and is_reference(text) else value
         if isinstance(value, dict):
-            return {key: self.filled_in(item) for key, item in value.items()}
-        if isinstance(value, list | tuple) and not hasattr(value, "_make"):
-            return type(value)(self.filled_in(item) for item in value)
-        if hasattr(value, "model_copy"):
-            inside = {name: getattr(value, name) for name in type(value).model_fields}
-            return value.model_copy(update={name: self.filled_in(item) for name, item in inside.items()})
-        if is_dataclass(value) and not isinstance(value, type):
-            inside = {one.name: getattr(value, one.name) for one in fields(value) if one.init}
-            return replace(value, **{name: self.filled_in(item) for name, item in inside.items()})
-        return value
+            return self._with_items(value, list(value.items()))
+        if isinstance(value, list):
+            return self._with_items(value, list(enumerate(value)))
+        if isinstance(value, tuple | set | frozenset):
+            items = [(item, self.filled_in(item)) for item in value]
+            if all(new is old for old, new in items):
+                return value
+            make: Any = getattr(type(value), "_make", type(value))
+            return make(new for _, new in items)
+        return self._with_fields(value)
+
+    def _with_items(self, value: Any, items: list[tuple[Any, Any]]) -> Any:
+        """The list or mapping itself, if there is no secret in it; else a copy."""
+        changed = {key: new for key, item in items if (new := self.filled_in(item)) is not item}
+        if not changed:
+            return value
+        fresh = copy(value)
+        for key, item in changed.items():
+            fresh[key] = item
+        return fresh
+
+    def _with_fields(self, value: Any) -> Any:
+        """The record itself, if there is no secret in it; else a copy, made without its `__init__`."""
+        if isinstance(value, type):
+            return value
+        names = [one.name for one in fields(value)] if is_dataclass(value) else getattr(type(value), "model_fields", ())
+        inside = {name: getattr(value, name, None) for name in names}
+        changed = {name: new for name, item in inside.items() if (new := self.filled_in(item)) is not item}
+        if not changed:
+            return value
+        fresh = copy(value)
+        for name, item in changed.items():
+            object.__setattr__(fresh, name, item)
+        return fresh
 
     def _value(self, name: str, key: str) -> str:
         values = self._values(name)

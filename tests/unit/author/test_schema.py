@@ -386,3 +386,15 @@ class TestCoerce:
             answers = list(pool.map(lambda n: coerce(function, {"a": "2026-01-02", "b": [str(n)]}), range(40)))
         assert [answer["b"] for answer in answers] == [[n] for n in range(40)]
         assert made == [date, list[int]]
+
+
+class Login(BaseModel):
+    user: str
+    password: SecretStr
+
+
+def test_a_default_with_a_secret_inside_is_refused() -> None:
+    def function(login: Login = Login(user="u", password=SecretStr("{{db.password}}"))) -> None: ...  # noqa: B008
+
+    with pytest.raises(AuthoringError, match="holds a secret"):
+        parameter_schema(function)
