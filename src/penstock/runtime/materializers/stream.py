@@ -16,7 +16,7 @@ from typing import Any, get_origin
 
 import msgspec
 
-from penstock.errors import ArtifactError
+from penstock.errors import ArtifactError, PenstockError
 from penstock.runtime.materializers.base import Files, Materializer, Sink, Unfit
 from penstock.runtime.materializers.preview import plain
 from penstock.runtime.materializers.structured import decoded, encoded
@@ -43,8 +43,18 @@ class Stream:
 
     def __iter__(self) -> Iterator[Any]:
         with self._items.open("rb") as lines:
-            for line in lines:
-                yield decoded(line, self._files.part)
+            for index, line in enumerate(lines):
+                yield self._item(index, line)
+
+    def _item(self, index: int, line: bytes) -> Any:
+        try:
+            return decoded(line, self._files.part)
+        except PenstockError:
+            raise
+        except Exception as error:
+            raise ArtifactError(
+                f"Item {index} of the stream cannot be loaded: {type(error).__name__}: {error}"
+            ) from error
 
     def __repr__(self) -> str:
         return f"<stream of {self._count} items>"
