@@ -7,6 +7,7 @@ from typing import Any
 import penstock
 from penstock.client.page import Page
 from penstock.model.account import Account, NewApiKey
+from penstock.model.pipeline import Pipeline
 from penstock.model.run import Run
 from penstock.model.template import Template, TemplateDetail
 
@@ -25,6 +26,10 @@ class Client(penstock.Client):
     def get_pipeline_run(self, name_id_or_prefix: Any, *, hydrate: bool = True) -> Run:
         """The run of this id or name."""
         return super().get_pipeline_run(str(name_id_or_prefix))
+
+    def get_pipeline(self, name_id_or_prefix: Any, *, hydrate: bool = True) -> Pipeline:
+        """The pipeline of this id or name."""
+        return super().get_pipeline(name_id_or_prefix)
 
     def create_run_template(
         self, name: str, *, deployment_id: Any = None, snapshot_id: Any = None, **labels: Any

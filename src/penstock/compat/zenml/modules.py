@@ -67,7 +67,8 @@ class _Adviser(MetaPathFinder):
         """Nothing is ever found here; for modules of ZenML it is said why."""
         if fullname.partition(".")[0] == ROOT:
             parent, _, name = fullname.rpartition(".")
-            raise ModuleNotFoundError(_unknown(parent, name), name=fullname)
+            # Without `name=`: Python takes an error that names the module for a plain miss, and drops its words.
+            raise ModuleNotFoundError(_unknown(parent, name))
         return None
 
 

@@ -29,7 +29,8 @@ def test_all_names_can_be_imported() -> None:
 @pytest.mark.parametrize(
     ("line", "kind", "words"),
     [
-        ("from zenml import Model", "ImportError", "Model"),
+        ("from zenml import Model", "ModuleNotFoundError", "name the artifact instead"),
+        ("from zenml.config import Modle", "ModuleNotFoundError", "'zenml.config' has here: "),
         ("import zenml; zenml.Model", "AttributeError", "name the artifact instead"),
         ("import zenml.integrations.mlflow", "ModuleNotFoundError", "kept without integrations"),
         ("from zenml.config import DockerSettings; DockerSettings(required_integrations=['mlfow'])", "Error", "mlfow"),
