@@ -84,13 +84,13 @@ class Client:
             run = self.runs.start(pipeline=pipeline_name_or_id, **options)
         return self.runs.wait(run) if synchronous and not run.state.terminal else run
 
-    def get_pipeline(self, name_or_id: str) -> Pipeline:
+    def get_pipeline(self, name_or_id: str | UUID) -> Pipeline:
         """The same as `pipelines.get`."""
-        return self.pipelines.get(name_or_id)
+        return self.pipelines.get(str(name_or_id))
 
-    def get_pipeline_run(self, name_or_id: str) -> Run:
+    def get_pipeline_run(self, name_or_id: str | UUID) -> Run:
         """The same as `runs.get`."""
-        return self.runs.get(name_or_id)
+        return self.runs.get(str(name_or_id))
 
     def list_pipeline_runs(
         self, *, size: int = 20, cursor: str | None = None, **filters: Unpack[RunFilter]

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -79,6 +80,12 @@ def test_the_names_that_users_know(client: Client, transport: Any, run_json: Mak
     transport.script = [{"items": [run_json()]}]
     assert len(client.list_pipeline_runs(state="queued")) == 1
     assert [one.path for one in transport.asked] == ["/runs/train-1", "/runs"]
+
+
+def test_an_id_may_be_a_uuid_object(client: Client, transport: Any, run_json: Make) -> None:
+    transport.script = [run_json()]
+    client.get_pipeline_run(UUID(SNAPSHOT_ID))
+    assert transport.last.path == f"/runs/{SNAPSHOT_ID}"
 
 
 def test_importing_the_client_stays_cheap() -> None:
