@@ -167,7 +167,7 @@ def _compiled(code: CodeType) -> str:
 
 
 def _check_ignored(call: Call, policy: CachePolicy) -> None:
-    known = (*call.step.parameters(), *call.arguments)
+    known = tuple(dict.fromkeys((*call.step.parameters(), *call.arguments)))
     unknown = [name for name in policy.ignored_inputs if name not in known]
     if unknown:
         at = pointer("steps", call.id, "cache_policy", "ignored_inputs")
@@ -245,7 +245,14 @@ def _found(thing: Any, call: Call) -> Any:
         return load_function(thing)
     import importlib  # only policies that name modules need it
 
-    return importlib.import_module(thing)
+    try:
+        return importlib.import_module(thing)
+    except ImportError as error:
+        at = pointer("steps", call.id, "cache_policy", "source_dependencies")
+        mistake = fault(at, f"{error}. Name a module, or `module:attribute`.", given=thing)
+        raise InvalidInput(
+            f"The cache policy of step {call.id} names '{thing}', which cannot be imported.", errors=[mistake]
+        ) from error
 
 
 def _digest(content: Any) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from penstock import CachePolicy, pipeline, step
-from penstock.errors import Unavailable
+from penstock.errors import InvalidInput, Unavailable
 from penstock.model.cache import CacheNote, Lookup
 from penstock.model.configuration import PipelineRunConfiguration, StepConfiguration
 from penstock.runtime.cache import source_text
@@ -156,7 +156,19 @@ class TestPolicies:
             steps={"load": StepConfiguration(cache_policy=CachePolicy(ignored_inputs=("sead",)))}
         )
         error = bench.run(summed, n=4)[0].raised
-        assert error.errors[0]["did_you_mean"] == "seed"  # type: ignore[union-attr]
+        (mistake,) = error.errors  # type: ignore[union-attr]
+        assert mistake["did_you_mean"] == "seed"
+        assert len(set(mistake["allowed"])) == len(mistake["allowed"])
+
+    def test_a_source_that_cannot_be_imported_is_told_where_it_stands(self, bench: Bench) -> None:
+        bench.said = PipelineRunConfiguration(
+            steps={"load": StepConfiguration(cache_policy=CachePolicy(source_dependencies=("no_such_module",)))}
+        )
+        error = bench.run(summed, n=4)[0].raised
+        assert isinstance(error, InvalidInput)
+        (mistake,) = error.errors
+        assert mistake["pointer"] == "/steps/load/cache_policy/source_dependencies"
+        assert "no_such_module" in error.detail
 
 
 def test_code_counts_without_its_decorators() -> None:
