@@ -68,8 +68,10 @@ class SecretFiles:
             with file.open(encoding="utf-8") as content:
                 if os.fstat(content.fileno()).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
                     raise Unavailable(f"Others can read the secret in {file}: chmod 600 it, and change its values.")
-                values: dict[str, str] = json.load(content)
-                return values
+                values = json.load(content)
+            if not isinstance(values, dict) or not all(isinstance(one, str) for one in values.values()):
+                raise ValueError  # whoever wrote this, it was not `set`
+            return values
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except (OSError, ValueError) as error:

@@ -65,6 +65,10 @@ def test_a_file_that_others_can_read_or_that_is_damaged_is_not_used(store: Secre
     with pytest.raises(Unavailable) as caught:
         store.get("db")
     assert "hidden-value" not in str(caught.value)
+    for other in ("[]", '{"a": 1}'):
+        file.write_text(other)
+        with pytest.raises(Unavailable):
+            store.get("db")
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
