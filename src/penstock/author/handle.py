@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from penstock.errors import AuthoringError
@@ -96,6 +97,20 @@ def _forbid(deed: str) -> Any:
 for _deed, _names in _DEEDS.items():
     for _name in _names.split():
         setattr(Handle, f"__{_name}__", _forbid(_deed))
+
+
+def handles_in(value: Any) -> Iterator[Handle]:
+    """The handles in `value`: itself, or what stands in it, however deep in lists, tuples and values of mappings."""
+    if isinstance(value, Handle):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from handles_in(item)
+
+
+def holds_handle(value: Any) -> bool:
+    """Whether there is a handle in `value`."""
+    return next(handles_in(value), None) is not None
 
 
 def check_handles(value: Any, composer: Composer) -> None:

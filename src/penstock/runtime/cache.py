@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from penstock.author.handle import Handle
+from penstock.author.handle import Handle, holds_handle
 from penstock.author.source import load_function
 from penstock.client.transport import Transport
 from penstock.errors import InvalidInput, PenstockError, fault, pointer
@@ -22,7 +22,7 @@ from penstock.model.artifact import Artifact
 from penstock.model.cache import CacheNote, Earlier, Found, Lookup, explain
 from penstock.model.configuration import CachePolicy
 from penstock.runtime import hooks
-from penstock.runtime.step import Call, holds_handle
+from penstock.runtime.step import Call
 from penstock.settings import Settings
 from penstock.stack.contracts import ArtifactStore
 

@@ -11,7 +11,7 @@ from threading import Condition
 from typing import Any, NoReturn, TextIO
 
 from penstock.author.composer import composer
-from penstock.author.handle import Handle
+from penstock.author.handle import Handle, handles_in, holds_handle
 from penstock.author.invocations import InvocationIds
 from penstock.author.pipeline import Pipeline
 from penstock.author.schema import artifact_parameters, coerce
@@ -38,9 +38,10 @@ from penstock.runtime.crew import Crew
 from penstock.runtime.journal import Journal
 from penstock.runtime.layers import Layers
 from penstock.runtime.logs import Capture
+from penstock.runtime.results import Results
 from penstock.runtime.returned import returned_as_json
 from penstock.runtime.secrets import Secrets
-from penstock.runtime.step import Cache, Call, Kept, carry_out, holds_handle
+from penstock.runtime.step import Cache, Call, Kept, carry_out
 from penstock.runtime.tracebacks import failure
 from penstock.runtime.watch import Interrupted, Watch, Work
 from penstock.settings import Settings
@@ -88,7 +89,7 @@ class Process:
     """Report that the run failed with this, and end the process at once."""
 
 
-@dataclass
+@dataclass(slots=True)
 class _Task:
     """One invocation on its way: what it waits for, and how it ended. Changed only under the engine's lock."""
 
@@ -96,9 +97,15 @@ class _Task:
     upstream: frozenset[str]
     waiting: set[str]
     waiters: list[_Task] = field(default_factory=list)
-    kept: dict[str, Kept] = field(default_factory=dict)
     ended: bool = False
     error: BaseException | None = None
+
+
+_COMPLETED = _Task(Call("", _GIVEN, {}), frozenset(), set(), ended=True)
+"""Stands for every invocation that completed: there is nothing to remember but its results."""
+
+OPEN_STEPS = 1000
+"""Of so many steps that have not ended, the pipeline function helps to carry some out before it may call more."""
 
 
 class Engine:
@@ -134,6 +141,7 @@ class Engine:
         self._layers: Layers | None = None
         self._ids = InvocationIds()
         self._tasks: dict[str, _Task] = {}
+        self._results = Results()
         self._open = 0
         """How many of them have not ended."""
 
@@ -232,10 +240,9 @@ class Engine:
         for name, kind in artifact_parameters(pipeline.function).items():
             if isinstance(values.get(name), str):
                 artifact = self._artifact_of_id(values[name].removeprefix(FROZEN))
-                given = _Task(Call(f"{FROZEN}{name}", _GIVEN, {}), frozenset(), set(), ended=True)
-                given.kept[name] = Kept(artifact, foreign=True)
-                self._tasks[given.call.id] = given
-                values[name] = Handle(given.call.id, name, kind, self)
+                self._tasks[f"{FROZEN}{name}"] = _COMPLETED
+                self._results.add(f"{FROZEN}{name}", {name: Kept(artifact, foreign=True)})
+                values[name] = Handle(f"{FROZEN}{name}", name, kind, self)
         return values
 
     def _function_failed(self, error: BaseException) -> None:
@@ -249,12 +256,22 @@ class Engine:
     def submit(
         self, step: Step, args: tuple[Any, ...], kwargs: dict[str, Any], *, id: str | None, after: tuple[Any, ...]
     ) -> Any:
-        """Take in one call of a step; it starts when everything it waits for has ended. Returns its handle(s) at once."""
+        """Take in one call of a step; it starts when everything it waits for has ended.
+
+        Returns its handle(s) at once, unless very many steps are open: then some of them end first.
+        """
         bound = step.bind(args, kwargs, partial=True)
-        with self._function.paused(), self._changed:
+        with self._function.paused():
+            if self._open >= OPEN_STEPS:
+                self._crew.work_until(lambda: self._open < OPEN_STEPS)
+            invocation = self._taken_in(step, bound, id, after)
+        return step.handles(invocation, self)
+
+    def _taken_in(self, step: Step, bound: dict[str, Any], id: str | None, after: tuple[Any, ...]) -> str:
+        with self._changed:
             invocation = self._ids.allocate(step.name, id)
             call = self._call(invocation, step, bound)
-            upstream = frozenset(_upstream(bound)) | {self._known(one) for one in after}
+            upstream = frozenset({one.step for one in handles_in(bound)} | {self._known(one) for one in after})
             task = _Task(call, upstream, {one for one in upstream if not self._tasks[one].ended})
             for one in task.waiting:
                 self._tasks[one].waiters.append(task)
@@ -268,7 +285,7 @@ class Engine:
                 upstream=tuple(sorted(one for one in upstream if not one.startswith(FROZEN))),
             )
             self._settle([task])
-        return step.handles(invocation, self)
+        return invocation
 
     def load(self, handle: Handle, wanted: Any = None) -> Any:
         """Wait for the step and return the value. Raises `StepFailed` if there is none."""
@@ -305,7 +322,7 @@ class Engine:
                 return
         error: BaseException | None = None
         try:
-            task.kept = carry_out(replace(task.call, artifacts=self._artifacts(task)), self)
+            self._results.add(task.call.id, carry_out(replace(task.call, artifacts=self._artifacts(task)), self))
         except BaseException as raised:  # noqa: BLE001  # the thread must live on, whatever user code raises
             error = raised
         self._finish(task, error)
@@ -331,6 +348,8 @@ class Engine:
     def _end(self, task: _Task, error: BaseException | None) -> list[_Task]:
         """The task has ended; returns those that waited for it."""
         task.ended, task.error = True, error
+        if error is None:
+            self._tasks[task.call.id] = _COMPLETED
         self._open -= 1
         for other in task.waiters:
             other.waiting.discard(task.call.id)
@@ -457,14 +476,11 @@ class Engine:
 
     def artifact(self, handle: Handle) -> Artifact:
         """See `Bench`."""
-        return self._kept(handle).artifact
-
-    def _kept(self, handle: Handle) -> Kept:
-        return self._tasks[handle.step].kept[handle.output]
+        return self._results.of(handle.step, handle.output).artifact
 
     def _value(self, handle: Handle, wanted: Any) -> Any:
         """The value behind a handle; one that could be changed is loaded afresh for everybody who asks."""
-        kept = self._kept(handle)
+        kept = self._results.of(handle.step, handle.output)
         if wanted is UnmaterializedArtifact:
             return UnmaterializedArtifact(kept.artifact, self.store)
         if kept.shared:
@@ -481,14 +497,3 @@ class Engine:
                 for step in unused
             ]
             raise InvalidInput("Parameters were given for steps that never ran.", errors=faults)
-
-
-def _upstream(value: Any) -> set[str]:
-    """The invocations whose results stand somewhere inside `value`."""
-    if isinstance(value, Handle):
-        return {value.step}
-    if isinstance(value, dict):
-        return set().union(*map(_upstream, value.values()))
-    if isinstance(value, list | tuple):
-        return set().union(*map(_upstream, value))
-    return set()

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import msgspec
 
 from penstock.author.composer import composer
-from penstock.author.handle import Handle
+from penstock.author.handle import Handle, holds_handle
 from penstock.author.schema import coerce
 from penstock.author.step import Step
 from penstock.client.runs import inside_step
@@ -43,7 +43,7 @@ _TOLD_ITEMS = 1000
 _TOLD_SIZE = 4096
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Kept:
     """One output of a step that has ended: its record, and the value itself where sharing it is harmless."""
 
@@ -92,7 +92,7 @@ class Bench(Protocol):
         """Wait between two attempts. Raises why, if the run is stopped meanwhile."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Call:
     """One invocation, ready to be carried out: its arguments are constants and handles of steps that have ended."""
 
@@ -244,15 +244,6 @@ def _inside(context: StepContext) -> Iterator[None]:
         current.reset(token)
         composer.reset(composing)
         inside_step.reset(parent)
-
-
-def holds_handle(value: Any) -> bool:
-    """Whether `value` is a handle, or a list, tuple or mapping with one inside."""
-    if isinstance(value, Handle):
-        return True
-    if isinstance(value, dict):
-        return any(holds_handle(item) for item in value.values())
-    return isinstance(value, list | tuple) and any(holds_handle(item) for item in value)
 
 
 def _resolved(call: Call, given: dict[str, Any], bench: Bench) -> dict[str, Any]:
