@@ -87,7 +87,7 @@ def test_the_command_never_prints_values_and_files_are_private(market: Site) -> 
     file = market.home / "secrets" / "other.json"
     assert file.stat().st_mode & 0o777 == 0o600
     os.chmod(file, 0o644)
-    assert "Others can read" in market.penstock("secret", "list", status=None).stderr
+    assert "Others can read" in market.penstock("secret", "list").stdout
     os.chmod(file, 0o600)
     market.penstock("secret", "delete", "other")
     assert not file.exists()

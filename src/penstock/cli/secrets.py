@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from penstock.cli.options import OutputOption, group
 from penstock.cli.output import Column, Output, done, show_json, show_rows
+from penstock.errors import Unavailable
 from penstock.settings import Settings
 from penstock.stack.flavors.secret_files import SecretFiles
 
@@ -38,11 +39,12 @@ def set_secret(
 def list_secrets(output: OutputOption = Output.TABLE) -> None:
     """List secrets with their keys."""
     store = _store()
-    found = [{"name": name, "keys": sorted(store.get(name))} for name in store.names()]
+    found = [_described(store, name) for name in store.names()]
     if output is Output.JSON:
         show_json({"items": found})
     else:
-        show_rows(found, (Column("NAME", lambda one: one["name"]), Column("KEYS", lambda one: tuple(one["keys"]))))
+        keys = Column("KEYS", lambda one: one["error"] or tuple(one["keys"]))
+        show_rows(found, (Column("NAME", lambda one: one["name"]), keys))
 
 
 @app.command()
@@ -54,6 +56,14 @@ def delete(name: Name, output: OutputOption = Output.TABLE) -> None:
 
 def _store() -> SecretFiles:
     return SecretFiles(Settings.load().home / "secrets")
+
+
+def _described(store: SecretFiles, name: str) -> dict[str, Any]:
+    """One secret for the list: one that cannot be read must not hide the others."""
+    try:
+        return {"name": name, "keys": sorted(store.get(name)), "error": None}
+    except Unavailable as error:
+        return {"name": name, "keys": [], "error": error.detail}
 
 
 def _pair(given: str) -> tuple[str, str]:

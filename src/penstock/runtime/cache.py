@@ -53,6 +53,9 @@ class StepCache:
         self._known: dict[str, Earlier] = {}
         """What the server told besides what it was asked for, by key; each is asked for once, if at all."""
 
+        self._ignored: dict[str, bool] = {}
+        """Arguments that a policy for all steps ignores, and whether any step had one of this name."""
+
     def look(self, call: Call, given: Mapping[str, Any], artifact_of: ArtifactOf) -> tuple[CacheNote, Earlier | None]:
         """What is known of this call, and the results to take if there are any. `given` are its constant arguments.
 
@@ -82,6 +85,14 @@ class StepCache:
             return note(reason=f"Not taken from the cache: {unfit}"), None
         return note(hit=True, reason=explain(shown, found), from_run=hit.run_id, from_step=hit.step), hit
 
+    def remarks(self) -> list[str]:
+        """Which arguments were to be ignored that no step had."""
+        return [
+            f"the cache policy of this run ignores the input '{name}', but no step that looked into the cache had one."
+            for name, found in self._ignored.items()
+            if not found
+        ]
+
     def _found(self, wanted: Lookup) -> Found:
         known = self._known.pop(wanted.key, None)
         if known is not None and (wanted.not_before is None or known.ended >= wanted.not_before):
@@ -106,7 +117,7 @@ class StepCache:
     def _parts(
         self, call: Call, policy: CachePolicy, given: Mapping[str, Any], artifact_of: ArtifactOf
     ) -> Iterator[tuple[str, str]]:
-        _check_ignored(call, policy)
+        self._check_ignored(call, policy)
         if policy.include_step_code:
             yield "code", _digest(source_text(call.step.function))
         yield "outputs", _digest([(output.name, output.type) for output in call.step.outputs()])
@@ -126,6 +137,19 @@ class StepCache:
         if policy.cache_func is not None:
             answer = hooks.call(policy.cache_func, call.function, {})
             yield "function", _json_digest("what cache_func returned", answer)
+
+    def _check_ignored(self, call: Call, policy: CachePolicy) -> None:
+        """A policy for this step must fit it; one for all steps must fit one of them."""
+        known = tuple(dict.fromkeys((*call.step.parameters(), *call.arguments)))
+        if not call.own_policy:
+            for name in policy.ignored_inputs:
+                self._ignored[name] = self._ignored.get(name, False) or name in known
+            return
+        unknown = [name for name in policy.ignored_inputs if name not in known]
+        if unknown:
+            at = pointer("steps", call.id, "cache_policy", "ignored_inputs")
+            faults = [fault(at, f"The step has no argument '{name}'.", allowed=known, given=name) for name in unknown]
+            raise InvalidInput(f"The cache policy of step {call.id} does not fit it.", errors=faults)
 
 
 def asking(transport: Transport) -> Ask:
@@ -164,15 +188,6 @@ def _compiled(code: CodeType) -> str:
         for one in code.co_consts
     ]
     return f"{code.co_code.hex()} {code.co_names} {code.co_varnames} {constants}"
-
-
-def _check_ignored(call: Call, policy: CachePolicy) -> None:
-    known = tuple(dict.fromkeys((*call.step.parameters(), *call.arguments)))
-    unknown = [name for name in policy.ignored_inputs if name not in known]
-    if unknown:
-        at = pointer("steps", call.id, "cache_policy", "ignored_inputs")
-        faults = [fault(at, f"The step has no argument '{name}'.", allowed=known, given=name) for name in unknown]
-        raise InvalidInput(f"The cache policy of step {call.id} does not fit it.", errors=faults)
 
 
 def _with_digests(value: Any, policy: CachePolicy, artifact_of: ArtifactOf) -> Any:

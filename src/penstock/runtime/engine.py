@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from threading import Condition
 from typing import Any, NoReturn, TextIO
@@ -42,17 +42,11 @@ from penstock.runtime.results import Results
 from penstock.runtime.returned import returned_as_json
 from penstock.runtime.secrets import Secrets
 from penstock.runtime.step import Cache, Call, Kept, carry_out
+from penstock.runtime.task import COMPLETED, Task
 from penstock.runtime.tracebacks import failure
 from penstock.runtime.watch import Interrupted, Watch, Work
 from penstock.settings import Settings
 from penstock.stack.contracts import ArtifactStore
-
-
-def _given() -> None:
-    """Stands for what a pipeline was given: no step made it."""
-
-
-_GIVEN = Step(_given)
 
 
 class StepFailed(RunFailed):
@@ -88,21 +82,6 @@ class Process:
     give_up: Callable[[Failure], NoReturn]
     """Report that the run failed with this, and end the process at once."""
 
-
-@dataclass(slots=True)
-class _Task:
-    """One invocation on its way: what it waits for, and how it ended. Changed only under the engine's lock."""
-
-    call: Call
-    upstream: frozenset[str]
-    waiting: set[str]
-    waiters: list[_Task] = field(default_factory=list)
-    ended: bool = False
-    error: BaseException | None = None
-
-
-_COMPLETED = _Task(Call("", _GIVEN, {}), frozenset(), set(), ended=True)
-"""Stands for every invocation that completed: there is nothing to remember but its results."""
 
 OPEN_STEPS = 1000
 """Of so many steps that have not ended, the pipeline function helps to carry some out before it may call more."""
@@ -140,7 +119,7 @@ class Engine:
         self._process = process
         self._layers: Layers | None = None
         self._ids = InvocationIds()
-        self._tasks: dict[str, _Task] = {}
+        self._tasks: dict[str, Task] = {}
         self._results = Results()
         self._open = 0
         """How many of them have not ended."""
@@ -170,6 +149,8 @@ class Engine:
             outcome = Outcome(None, failure(error, step=step), error)
         finally:
             self.watch.close()
+        for remark in self.cache.remarks():
+            self.capture.note(f"penstock: {remark}")
         return outcome
 
     def cancel(self) -> None:
@@ -240,7 +221,7 @@ class Engine:
         for name, kind in artifact_parameters(pipeline.function).items():
             if isinstance(values.get(name), str):
                 artifact = self._artifact_of_id(values[name].removeprefix(FROZEN))
-                self._tasks[f"{FROZEN}{name}"] = _COMPLETED
+                self._tasks[f"{FROZEN}{name}"] = COMPLETED
                 self._results.add(f"{FROZEN}{name}", {name: Kept(artifact, foreign=True)})
                 values[name] = Handle(f"{FROZEN}{name}", name, kind, self)
         return values
@@ -272,7 +253,7 @@ class Engine:
             invocation = self._ids.allocate(step.name, id)
             call = self._call(invocation, step, bound)
             upstream = frozenset({one.step for one in handles_in(bound)} | {self._known(one) for one in after})
-            task = _Task(call, upstream, {one for one in upstream if not self._tasks[one].ended})
+            task = Task(call, upstream, {one for one in upstream if not self._tasks[one].ended})
             for one in task.waiting:
                 self._tasks[one].waiters.append(task)
             self._tasks[invocation] = task
@@ -299,7 +280,7 @@ class Engine:
 
     # Ordering
 
-    def _settle(self, tasks: Iterable[_Task]) -> None:
+    def _settle(self, tasks: Iterable[Task]) -> None:
         """Start those of these tasks that are ready, skip those that can never be, and so on with who waits for them."""
         look = deque(tasks)
         while look:
@@ -315,7 +296,7 @@ class Engine:
                 timed = task.call.configuration.timeout is not None
                 self._crew.add(task.call.id, partial(self._carry_out, task), timed=timed)
 
-    def _carry_out(self, task: _Task) -> None:
+    def _carry_out(self, task: Task) -> None:
         with self._changed:
             if self._broken is not None:
                 self._settle(self._skip(task, "The run was ending."))
@@ -327,7 +308,7 @@ class Engine:
             error = raised
         self._finish(task, error)
 
-    def _finish(self, task: _Task, error: BaseException | None) -> None:
+    def _finish(self, task: Task, error: BaseException | None) -> None:
         """The step has ended; what that means for the others depends on the mode of the run."""
         with self._changed:
             if task.ended:  # given up before, because nothing could stop it
@@ -341,15 +322,15 @@ class Engine:
         if self._mode == "fail_fast":
             self._stop(Stopped(f"Step {task.call.id} failed, and this run fails fast."))
 
-    def _skip(self, task: _Task, reason: str) -> list[_Task]:
+    def _skip(self, task: Task, reason: str) -> list[Task]:
         self.journal.write("step_skipped", step=task.call.id, reason=reason)
         return self._end(task, StepFailed(f"Step {task.call.id} was skipped. {reason}"))
 
-    def _end(self, task: _Task, error: BaseException | None) -> list[_Task]:
+    def _end(self, task: Task, error: BaseException | None) -> list[Task]:
         """The task has ended; returns those that waited for it."""
         task.ended, task.error = True, error
         if error is None:
-            self._tasks[task.call.id] = _COMPLETED
+            self._tasks[task.call.id] = COMPLETED
         self._open -= 1
         for other in task.waiters:
             other.waiting.discard(task.call.id)
@@ -453,6 +434,7 @@ class Engine:
             arguments,
             self._layers.of_step(step, invocation),
             partial(self._layers.function_of_step, step),
+            own_policy=self._layers.has_own_policy(step, invocation),
         )
 
     def _needed(self, step: str) -> set[str]:
@@ -470,7 +452,7 @@ class Engine:
             raise AuthoringError(f"after={name!r}: no step of this id was called before. Called so far: {known}.")
         return name
 
-    def _artifacts(self, task: _Task) -> dict[str, Artifact]:
+    def _artifacts(self, task: Task) -> dict[str, Artifact]:
         arguments = task.call.arguments.items()
         return {name: self.artifact(value) for name, value in arguments if isinstance(value, Handle)}
 

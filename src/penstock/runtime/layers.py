@@ -34,6 +34,11 @@ class Layers:
             known = self._steps[key] = for_step(code, step.configuration, self._given, invocation)
         return known
 
+    def has_own_policy(self, step: Step, invocation: str) -> bool:
+        """Whether the cache policy of this invocation was said of the step, and not of the pipeline or the run."""
+        given = self._given.steps.get(invocation)
+        return step.configuration.cache_policy is not None or (given is not None and given.cache_policy is not None)
+
     def function_of_step(self, step: Step, name: str) -> Function | None:
         """The function that `step`, or a pipeline around it, was given under this name."""
         own = step.options.function(name) if step.options is not None else None

@@ -62,6 +62,9 @@ class Cache(Protocol):
     ) -> tuple[CacheNote, Earlier | None]:
         """What is known of this call, and the results to take, if there are any. `given` are its constant arguments."""
 
+    def remarks(self) -> list[str]:
+        """What whoever said how to cache should hear at the end of the run."""
+
 
 class Bench(Protocol):
     """What every step of a run uses: the engine as its steps see it."""
@@ -105,6 +108,9 @@ class Call:
 
     artifacts: Mapping[str, Artifact] = field(default_factory=dict)
     """Argument -> the artifact that it is."""
+
+    own_policy: bool = False
+    """Its cache policy was said of this very step, not of all steps."""
 
     def context(self, bench: Bench) -> StepContext:
         """What the code of the step may know of where it is."""

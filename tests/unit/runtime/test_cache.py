@@ -11,7 +11,7 @@ from penstock.errors import InvalidInput, Unavailable
 from penstock.model.cache import CacheNote, Lookup
 from penstock.model.configuration import PipelineRunConfiguration, StepConfiguration
 from penstock.runtime.cache import source_text
-from tests.unit.runtime.benching import Bench, told
+from tests.unit.runtime.benching import Bench, printed, told
 
 carried_out: list[str] = []
 version = ["1"]
@@ -159,6 +159,16 @@ class TestPolicies:
         (mistake,) = error.errors  # type: ignore[union-attr]
         assert mistake["did_you_mean"] == "seed"
         assert len(set(mistake["allowed"])) == len(mistake["allowed"])
+
+    def test_inputs_that_a_policy_for_all_steps_ignores_need_not_be_in_each(self, bench: Bench) -> None:
+        bench.said = PipelineRunConfiguration(cache_policy=CachePolicy(ignored_inputs=("seed", "sead")))
+        outcomes(bench, n=4, seed=1)
+        assert "load" not in outcomes(bench, n=4, seed=2)[0]
+        outcome, events = bench.run(summed, n=4)
+        assert outcome.error is None
+        remarks = [line for line in printed(events) if "cache policy" in line]
+        assert len(remarks) == 1
+        assert "'sead'" in remarks[0]
 
     def test_a_source_that_cannot_be_imported_is_told_where_it_stands(self, bench: Bench) -> None:
         bench.said = PipelineRunConfiguration(

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import re
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import mkstemp
 
 from penstock.errors import InvalidInput, NotFound, StorageFull, Unavailable, fault, pointer
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
-_VARIABLE = "PENSTOCK_SECRET_{name}__{key}"
+_IN_ENVIRONMENT = re.compile(r"PENSTOCK_SECRET_([A-Z][A-Z0-9_]*?)__[A-Z][A-Z0-9_]*")
 
 
 class SecretFiles:
@@ -24,7 +28,7 @@ class SecretFiles:
 
     def get(self, name: str) -> dict[str, str]:
         """The values of a secret by key. Raises `NotFound` with the names that there are."""
-        values = {**self._stored(name), **_from_environment(name)}
+        values = _overridden(name, self._stored(name))
         if not values:
             known = self.names()
             mistake = fault(pointer("secrets", name), "There is no such secret.", allowed=known, given=name)
@@ -36,18 +40,13 @@ class SecretFiles:
         wrong = [one for one in (name, *values) if not _NAME.fullmatch(one)]
         if wrong:
             raise InvalidInput(f"{wrong[0]!r} cannot name a secret or a key: letters, digits, _ and -, at most 64.")
-        whole = {**self._stored(name), **values}
-        fresh = self._folder / f".{name}.{os.getpid()}"
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(whole, file)
-            fresh.replace(self._file(name))
+            with self._alone():
+                self._write(name, {**self._stored(name), **values})
         except OSError as error:
-            with suppress(OSError):
-                fresh.unlink()
-            raise StorageFull(f"The secret cannot be written in {self._folder}: {error.strerror}.") from error
+            kind = StorageFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else Unavailable
+            raise kind(f"The secret cannot be written in {self._folder}: {error.strerror}.") from error
 
     def remove(self, name: str) -> None:
         """Remove a secret. Raises `NotFound`."""
@@ -57,10 +56,32 @@ class SecretFiles:
             raise NotFound(f"There is no secret '{name}' in {self._folder}.") from None
 
     def names(self) -> list[str]:
-        """The names of the secrets in files."""
+        """The names of the secrets: those in files, and in lower case those that only the environment has."""
+        stored: list[str] = []
         with suppress(OSError):
-            return sorted(file.stem for file in self._folder.glob("*.json"))
-        return []
+            stored = [file.stem for file in self._folder.glob("*.json") if _NAME.fullmatch(file.stem)]
+        known = {_variable(name, "") for name in stored}
+        found = {match[1] for key in os.environ if (match := _IN_ENVIRONMENT.fullmatch(key))}
+        return sorted([*stored, *(name.lower() for name in found if _variable(name, "") not in known)])
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nobody else writes a secret meanwhile: two who add keys to one at once must not lose any."""
+        with (self._folder / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _write(self, name: str, values: dict[str, str]) -> None:
+        descriptor, fresh = mkstemp(prefix=f".{name}.", dir=self._folder)  # which only its owner can read
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                json.dump(values, file)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(fresh).replace(self._file(name))
+        except BaseException:
+            Path(fresh).unlink(missing_ok=True)
+            raise
 
     def _stored(self, name: str) -> dict[str, str]:
         file = self._file(name)
@@ -83,6 +104,13 @@ class SecretFiles:
         return self._folder / f"{name}.json"
 
 
-def _from_environment(name: str) -> dict[str, str]:
-    start = _VARIABLE.format(name=name.upper().replace("-", "_"), key="")
-    return {key[len(start) :].lower(): value for key, value in os.environ.items() if key.startswith(start)}
+def _variable(name: str, key: str) -> str:
+    return f"PENSTOCK_SECRET_{name}__{key}".upper().replace("-", "_")
+
+
+def _overridden(name: str, stored: dict[str, str]) -> dict[str, str]:
+    """The values with those in their places that the environment has; a key that only it has is in lower case."""
+    start = _variable(name, "")
+    found = {key: value for key, value in os.environ.items() if key.startswith(start) and key != start}
+    values = {key: found.pop(_variable(name, key), value) for key, value in stored.items()}
+    return values | {variable.removeprefix(start).lower(): value for variable, value in found.items()}

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import errno
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -37,6 +40,33 @@ def test_the_environment_goes_first(store: SecretFiles, monkeypatch: pytest.Monk
     store.set("my-db", {"user": "file", "host": "h"})
     monkeypatch.setenv("PENSTOCK_SECRET_MY_DB__USER", "environment")
     assert store.get("my-db") == {"user": "environment", "host": "h"}
+    store.set("my-db", {"API_Token": "file"})
+    monkeypatch.setenv("PENSTOCK_SECRET_MY_DB__API_TOKEN", "other")
+    monkeypatch.setenv("PENSTOCK_SECRET_ONLY_HERE__A_KEY", "x")
+    assert store.get("my-db") == {"user": "environment", "host": "h", "API_Token": "other"}
+    assert store.get("only-here") == store.get("only_here") == {"a_key": "x"}
+    assert store.names() == ["my-db", "only_here"]
+
+
+def test_keys_that_several_set_at_once_are_all_kept(store: SecretFiles) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: store.set("db", {f"key{number}": "x"}), range(40)))
+    assert len(store.get("db")) == 40
+
+
+def test_a_full_disk_is_told_and_leaves_the_secret_as_it_was(
+    store: SecretFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.set("db", {"a": "before"})
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageFull):
+        store.set("db", {"a": "after"})
+    assert store.get("db") == {"a": "before"}
+    assert [file.name for file in (tmp_path / "secrets").glob(".db*")] == []
 
 
 def test_what_there_is_not_is_told_with_what_is_near(store: SecretFiles) -> None:
@@ -73,5 +103,5 @@ def test_a_file_that_others_can_read_or_that_is_damaged_is_not_used(store: Secre
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageFull):
+    with pytest.raises(Unavailable):
         SecretFiles(tmp_path / "file" / "secrets").set("db", {"a": "b"})
