@@ -1,6 +1,6 @@
 """The size ratchet: no file over 500 lines, no function over 80 lines or 7 arguments.
 
-In tests arguments are not counted: they are fixtures and cases, which nobody passes.
+The options of a command of the command line are its surface, given by name and one by one: a command may have 12. In tests arguments are not counted: they are fixtures and cases, which nobody passes.
 
 What is bigger today stands frozen in `ratchet.json`, at its size of today. That list may only shrink: an entry that is
 larger than what it allows fails, and so does one that allows more than is there.
@@ -19,6 +19,7 @@ from tools.sources import Source, sources
 FILE_LINES = 500
 FUNCTION_LINES = 80
 ARGUMENTS = 7
+OPTIONS = 12
 FROZEN = Path(__file__).with_name("ratchet.json")
 
 
@@ -33,8 +34,9 @@ def oversized(source: Source) -> Iterator[tuple[str, int, str]]:
         if length > FUNCTION_LINES:
             yield where, length, f"lines (limit {FUNCTION_LINES})"
         arguments = _arguments(function)
-        if arguments > ARGUMENTS and not source.path.startswith("tests/"):
-            yield f"{where}()", arguments, f"arguments (limit {ARGUMENTS})"
+        limit = OPTIONS if _is_command(function) else ARGUMENTS
+        if arguments > limit and not source.path.startswith("tests/"):
+            yield f"{where}()", arguments, f"arguments (limit {limit})"
 
 
 def _functions(tree: ast.AST, prefix: str = "") -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
@@ -43,6 +45,12 @@ def _functions(tree: ast.AST, prefix: str = "") -> Iterator[tuple[str, ast.Funct
             yield prefix + node.name, node
         named = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
         yield from _functions(node, f"{prefix}{node.name}." if named else prefix)
+
+
+def _is_command(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Whether it is a command: `@app.command(...)`."""
+    made = (one.func if isinstance(one, ast.Call) else one for one in function.decorator_list)
+    return any(isinstance(one, ast.Attribute) and one.attr == "command" for one in made)
 
 
 def _arguments(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:

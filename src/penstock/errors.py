@@ -6,6 +6,7 @@ PenstockError                     500
 ├── Forbidden                     403
 ├── NotFound (LookupError)        404
 ├── Conflict                      409
+│   ├── BreakingChange            409   errors[]: what would break, and whom
 │   ├── StaleFence                409
 │   └── CodeMissing               409
 ├── TooLarge                      413
@@ -117,6 +118,12 @@ class Conflict(PenstockError):
 
     status = 409
     slug = "conflict"
+
+
+class BreakingChange(Conflict):
+    """Callers that are right today would be refused."""
+
+    slug = "breaking-change"
 
 
 class StaleFence(Conflict):
@@ -249,6 +256,11 @@ def found(value: T | None, what: str, reference: str) -> T:
 def pointer(*parts: str | int) -> str:
     """A JSON pointer (RFC 6901) from its unescaped parts."""
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+
+
+def unescaped(part: str) -> str:
+    """One part of a JSON pointer as it was before it was escaped."""
+    return part.replace("~1", "/").replace("~0", "~")
 
 
 def _tree(kind: type[PenstockError]) -> Iterable[type[PenstockError]]:

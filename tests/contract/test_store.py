@@ -11,6 +11,8 @@ from penstock.ids import new_id
 from penstock.model.account import Account, ApiKey, new_key_text
 from penstock.model.configuration import PipelineRunConfiguration
 from penstock.model.stack import Component, Stack
+from penstock.model.template import AliasMove
+from penstock.model.terms import Terms
 from penstock.store import (
     accounts,
     code,
@@ -166,6 +168,54 @@ class TestTemplates:
             assert runs.get(rs, run.id) == run
             for ref in (template.id, "nightly"):
                 assert runs.page(rs, Window(), RunFilter(template=ref)).items == (run,)
+
+
+class TestAliases:
+    def test_an_alias_is_moved_and_its_history_is_kept(self, db: Database) -> None:
+        with db.write() as ws:
+            first, second = frozen(ws), frozen(ws, description="other")
+            template = a_template(first, "nightly")
+            templates.insert(ws, template)
+            templates.insert(ws, a_template(first, "other"))
+            templates.publish(ws, template.id, second.id, later(1))
+            moved = [
+                templates.move(ws, template.id, alias, version, a_move(note="a\x00b"))
+                for alias, version in (("prod", 1), ("staging", 2), ("prod", 2), ("staging", None))
+            ]
+        with db.read() as rs:
+            assert templates.get(rs, "nightly").aliases == {"prod": 2}
+            assert templates.get(rs, "other").aliases == {}
+            assert templates.moves(rs, template.id, "prod") == [moved[2], moved[0]]
+            assert [(one.number, one.version) for one in templates.moves(rs, template.id, "staging")] == [
+                (2, None),
+                (1, 2),
+            ]
+            assert templates.moves(rs, template.id, "prod", limit=1) == [moved[2]]
+            assert templates.moves(rs, template.id, "none") == []
+        with db.write() as ws:
+            templates.remove(ws, template.id)
+        with pytest.raises(NotFound), db.write() as ws:
+            templates.move(ws, template.id, "prod", 1, a_move())
+        with db.read() as rs:
+            assert templates.moves(rs, template.id, "prod") == []
+
+    def test_terms_are_written_over_those_that_were_read(self, db: Database) -> None:
+        with db.write() as ws:
+            template = a_template(frozen(ws), "nightly")
+            templates.insert(ws, template)
+        said = PipelineRunConfiguration(parameters=HOSTILE, tags=("t",))
+        terms = Terms(defaults=said, presets={"p": said}, locked={"a": HOSTILE}, hidden=("a",))
+        with db.write() as ws:
+            assert templates.set_terms(ws, template, terms)
+        with db.write() as ws:
+            assert not templates.set_terms(ws, template, Terms())
+        with db.read() as rs:
+            kept = templates.get(rs, "nightly")
+            assert (kept.terms, kept.revision) == (terms, 2)
+
+
+def a_move(note: str | None = None) -> AliasMove:
+    return AliasMove(alias="", number=0, version=None, at=AT, account="owner", note=note)
 
 
 class TestStacks:

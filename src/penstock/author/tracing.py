@@ -16,8 +16,10 @@ from penstock.author.pipeline import Pipeline
 from penstock.author.schema import step_schema
 from penstock.author.signature import plain
 from penstock.author.step import Step
+from penstock.author.text import source_text
 from penstock.author.unseen import unseen
 from penstock.errors import AuthoringError, fault
+from penstock.ids import digest_of
 from penstock.model.graph import Graph, Invocation
 
 MOST_INVOCATIONS = 10_000
@@ -91,6 +93,7 @@ class Tracer:
             after=earlier,
             schema=step_schema(step, without=computed),
             configuration=step.configuration if step.options is not None else None,
+            code=_code(step),
         )
         self.invocations.append(invocation)
         return step.handles(invocation.id, self)
@@ -151,6 +154,11 @@ def _pass(pipeline: Pipeline, real: Mapping[str, Any]) -> _Pass:
         # the function failed for that reason or for one of its own.
         return _Pass(tracer, wanted=tuple(markers), reason="the function computes on its parameters", error=error)
     return _Pass(tracer, returned)
+
+
+def _code(step: Step) -> str | None:
+    text = source_text(step.function)
+    return None if text is None else digest_of(text.encode())
 
 
 def _decides(parameter: str) -> str:

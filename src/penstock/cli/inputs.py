@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ def collect(
     step_params: Sequence[str],
     config: Path | None,
     run_name: str | None,
+    preset: str | None = None,
 ) -> dict[str, Any]:
     """The run configuration that the options describe; single values go before those of the file.
 
@@ -45,6 +47,8 @@ def collect(
         whole["steps"] = _with_step_values(whole.get("steps", {}), step_params, known)
     if run_name is not None:
         whole["run_name"] = run_name
+    if preset is not None:
+        whole["preset"] = preset
     return whole
 
 
@@ -111,6 +115,18 @@ def _kinds(schema: Mapping[str, Any], root: Mapping[str, Any]) -> frozenset[str]
 
 def _kind(value: Any) -> str:
     return next((name for types, name in _KINDS if isinstance(value, types)), "null")
+
+
+def as_yaml(value: Mapping[str, Any], indent: str = "") -> str:
+    """The mapping as YAML whose texts are quoted, so that every reader takes them for texts."""
+    lines = []
+    for key, item in value.items():
+        name = key if key.replace("_", "").isalpha() else json.dumps(key, ensure_ascii=False)
+        if isinstance(item, Mapping) and item:
+            lines.append(f"{indent}{name}:\n{as_yaml(item, indent + '  ')}")
+        else:
+            lines.append(f"{indent}{name}: {json.dumps(item, ensure_ascii=False)}\n")
+    return "".join(lines)
 
 
 def described(schema: Mapping[str, Any]) -> list[str]:

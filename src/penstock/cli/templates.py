@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from penstock.cli.inputs import collect, described
+from penstock.cli.inputs import as_yaml, collect, described
 from penstock.cli.options import (
     ConfigOption,
     CursorOption,
@@ -21,23 +22,43 @@ from penstock.cli.options import (
     WaitOption,
     group,
 )
-from penstock.cli.output import Column, Output, command, done, say, show_list, show_record
+from penstock.cli.output import Column, Output, command, done, say, show_json, show_list, show_record, show_rows
 from penstock.cli.progress import launched
+from penstock.client import configuration
 from penstock.client.client import Client
 from penstock.errors import InvalidInput
 from penstock.model.configuration import said
 from penstock.model.snapshot import Content
-from penstock.model.template import Template, parse_reference
+from penstock.model.template import Template, named
+from penstock.model.terms import said as terms_said
 
 app = group()
 
+NoteOption = Annotated[str | None, typer.Option("--note", help="Why, for the history.")]
+AliasArgument = Annotated[str, typer.Argument(metavar="ALIAS", help="The alias.")]
+
 _COLUMNS = (
     Column("NAME", lambda template: template.name),
-    Column("LATEST", lambda template: f"v{template.latest.version}"),
+    Column("VERSION", lambda template: f"v{template.current.version}"),
+    Column("ALIASES", lambda template: tuple(_aliases(template)), spare=True),
     Column("PIPELINE", lambda template: template.pipeline_name),
     Column("TAGS", lambda template: template.tags, spare=True),
     Column("PUBLISHED", lambda template: template.latest.created),
     Column("ID", lambda template: template.id, spare=True),
+)
+
+_CHANGES = (
+    Column("BREAKING", lambda change: "breaking" if change.breaking else ""),
+    Column("WHAT", lambda change: change.subject),
+    Column("NAME", lambda change: change.name),
+    Column("CHANGE", lambda change: change.kind),
+    Column("DETAIL", lambda change: change.detail),
+)
+_MOVES: tuple[Column, ...] = (
+    Column("MEANT", lambda move: f"v{move.version}" if move.version else "nothing"),
+    Column("SINCE", lambda move: move.at),
+    Column("BY", lambda move: move.account),
+    Column("NOTE", lambda move: move.note),
 )
 
 
@@ -62,6 +83,7 @@ def show(template: Reference, output: OutputOption = Output.TABLE) -> None:
     fields = {
         **_fields(detail.template),
         "Versions": "\n".join(f"v{one.version}  {one.snapshot_id}" for one in reversed(detail.template.versions)),
+        "Presets": tuple(detail.template.terms.presets),
         "Parameters": "\n".join(described(detail.parameter_schema)),
         "Steps": detail.steps,
         "Configuration": json.dumps(said(detail.config_template), indent=2, ensure_ascii=False),
@@ -71,18 +93,26 @@ def show(template: Reference, output: OutputOption = Output.TABLE) -> None:
 
 @app.command()
 def run(
-    template: Annotated[str, typer.Argument(metavar="NAME", help="A name, NAME@vN, or an id.")],
+    template: Annotated[str, typer.Argument(metavar="NAME", help="A name, NAME@vN, NAME@ALIAS, or an id.")],
     param: ParamOption = [],  # noqa: B006  (Typer copies it)
     step_param: StepParamOption = [],  # noqa: B006  (Typer copies it)
     config: ConfigOption = None,
     run_name: RunNameOption = None,
+    preset: Annotated[
+        str | None, typer.Option("--preset", help="Values that the template has under this name.")
+    ] = None,
     wait: WaitOption = True,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Run a template and watch the run."""
     client = Client()
     given = collect(
-        lambda: _content(client, template), params=param, step_params=step_param, config=config, run_name=run_name
+        lambda: _content(client, template),
+        params=param,
+        step_params=step_param,
+        config=config,
+        run_name=run_name,
+        preset=preset,
     )
     launched(client, client.templates.run(template, **given), output, wait=wait)
 
@@ -107,6 +137,106 @@ def create(
 
 
 @app.command()
+def diff(
+    template: Reference,
+    before: Annotated[str, typer.Argument(metavar="FROM", help="v6, or an alias.")],
+    after: Annotated[str, typer.Argument(metavar="TO", help="v7, or an alias.")],
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Show what is different between two versions, and who would be refused by the newer one."""
+    found = Client().templates.diff(template, before, after)
+    if output is Output.JSON:
+        show_json(found)
+        return
+    if found.changes:
+        show_rows(found.changes, _CHANGES)
+    else:
+        say("Nothing is different.")
+    if found.cache_lost:
+        say(f"Carried out instead of taken from the cache: {', '.join(found.cache_lost)}.")
+    say(f"Of {found.checked} presets and recent runs, v{found.after} would refuse {len(found.hits)}.")
+    for hit in found.hits:
+        by = f" by {hit.account}" if hit.account else ""
+        reasons = "; ".join(f"{one['pointer']}: {one['message']}" for one in hit.faults)
+        say(f"  {hit.kind} {hit.name}{by}: {reasons}")
+
+
+@app.command()
+def promote(
+    template: Reference,
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="v7, or an alias: what it means now.")],
+    alias: Annotated[str, typer.Argument(metavar="ALIAS", help="prod, staging, ...; default is what the name means.")],
+    allow_breaking: Annotated[
+        bool, typer.Option("--allow-breaking", help="Also if callers would be refused who are right today.")
+    ] = False,
+    expected: Annotated[
+        str | None, typer.Option("--expected", metavar="VN", help="Only if the alias means this version now.")
+    ] = None,
+    note: NoteOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Have an alias mean a version."""
+    number = None if expected is None else _number(expected)
+    moved = Client().templates.promote(
+        template, version, alias, allow_breaking=allow_breaking, expected=number, note=note
+    )
+    show_record(moved, _fields(moved), output)
+
+
+@app.command()
+def rollback(
+    template: Reference, alias: AliasArgument, note: NoteOption = None, output: OutputOption = Output.TABLE
+) -> None:
+    """Have an alias mean what it meant before its last move."""
+    moved = Client().templates.rollback(template, alias, note=note)
+    show_record(moved, _fields(moved), output)
+
+
+@app.command()
+def history(template: Reference, alias: AliasArgument, output: OutputOption = Output.TABLE) -> None:
+    """Show which versions an alias has meant."""
+    moves = Client().templates.history(template, alias)
+    if output is Output.JSON:
+        show_json(moves)
+    else:
+        show_rows(moves, _MOVES)
+
+
+@app.command("delete-alias")
+def delete_alias(template: Reference, alias: AliasArgument, output: OutputOption = Output.TABLE) -> None:
+    """Take an alias away; its history stays."""
+    left = Client().templates.remove_alias(template, alias)
+    show_record(left, _fields(left), output)
+
+
+@app.command()
+def terms(
+    template: Reference,
+    change: Annotated[
+        Path | None,
+        typer.Option("--set", metavar="FILE", help="Put the terms in this YAML or JSON file in their place."),
+    ] = None,
+    revision: Annotated[
+        int | None, typer.Option("--revision", min=1, help="With --set: only over the terms of this revision.")
+    ] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Print the terms of a template as YAML: defaults, presets, locked and hidden parameters. Or set them."""
+    client = Client()
+    if change is not None:
+        found = client.templates.set_terms(template, configuration.read(change), revision=revision)
+        done(f"The terms of {found.name} are at revision {found.revision}.", terms_said(found.terms), output)
+        return
+    if revision is not None:
+        raise InvalidInput("--revision goes with --set.")
+    found = client.templates.get(template).template
+    if output is Output.JSON:
+        show_json(terms_said(found.terms))
+    else:
+        typer.echo(as_yaml(terms_said(found.terms)) or "{}\n", nl=False)
+
+
+@app.command()
 def delete(template: Reference, output: OutputOption = Output.TABLE) -> None:
     """Delete a run template.
 
@@ -126,9 +256,10 @@ def _fields(template: Template) -> dict[str, object]:
     return {
         "Run template": template.name,
         "ID": template.id,
-        "Latest": f"v{template.latest.version}",
+        "Version": f"v{template.current.version}" + _newer(template),
+        "Aliases": _aliases(template),
         "Pipeline": template.pipeline_name,
-        "Snapshot": template.latest.snapshot_id,
+        "Snapshot": template.current.snapshot_id,
         "Description": template.description,
         "Tags": template.tags,
         "Published": template.latest.created,
@@ -137,6 +268,24 @@ def _fields(template: Template) -> dict[str, object]:
 
 def _content(client: Client, reference: str) -> Content:
     """What a run of this version of the template carries out."""
-    template, wanted = client.templates.get(reference).template, parse_reference(reference)[1]
-    version = next((one for one in template.versions if one.version == wanted), template.latest)
+    detail = client.templates.get(reference)
+    version = detail.template.version(detail.version)
+    assert version is not None
     return client.snapshots.get(version.snapshot_id).content
+
+
+def _number(version: str) -> int:
+    number = named(version)
+    if not isinstance(number, int):
+        raise typer.BadParameter(f"'{version}': write v7 for version 7.", param_hint="--expected")
+    return number
+
+
+def _aliases(template: Template) -> list[str]:
+    return [f"{alias} = v{version}" for alias, version in template.aliases.items()]
+
+
+def _newer(template: Template) -> str:
+    if template.latest == template.current:
+        return ""
+    return f" (the alias default; v{template.latest.version} is newer)"

@@ -30,6 +30,7 @@ class Configuration(TypedDict, total=False):
 
     parameters: Mapping[str, Any]
     steps: Mapping[str, StepConfiguration | Mapping[str, Any]]
+    preset: str | None
     run_name: str | None
     tags: Iterable[str]
     enable_cache: bool | None

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TypedDict, Unpack
+from collections.abc import Iterable, Mapping
+from typing import Any, TypedDict, Unpack
 
 from penstock.client.configuration import Configuration
 from penstock.client.connection import Connection, given, path
 from penstock.client.page import Page
 from penstock.client.runs import Runs
+from penstock.model import reading
+from penstock.model.difference import Difference
 from penstock.model.run import Run
-from penstock.model.template import Template, TemplateDetail
+from penstock.model.template import AliasMove, Template, TemplateDetail
+from penstock.model.terms import Terms
+from penstock.model.terms import said as terms_said
 
 
 class TemplateFilter(TypedDict, total=False):
@@ -24,7 +28,7 @@ class TemplateFilter(TypedDict, total=False):
 
 
 class Templates:
-    """A `ref` is an id, a name (its latest version) or `name@vN`."""
+    """A `ref` is an id, a name (the version that its alias `default` means, or the latest), `name@vN` or `name@alias`."""
 
     def __init__(self, connection: Connection, runs: Runs) -> None:
         self._connection, self._runs = connection, runs
@@ -60,6 +64,48 @@ class Templates:
         """Put tags on the template, and take others off."""
         body = {"add_tags": list(add_tags), "remove_tags": list(remove_tags)}
         return self._connection.fetch(Template, "PATCH", path("run_templates", ref), json=body)
+
+    def diff(self, ref: str, before: str, after: str) -> Difference:
+        """What is different between two versions (`v6`, or an alias), and which presets and callers it would hit."""
+        query = {"from": before, "to": after}
+        return self._connection.fetch(Difference, "GET", path("run_templates", ref, "diff"), query=query)
+
+    def set_terms(self, ref: str, terms: Terms | Mapping[str, Any], *, revision: int | None = None) -> Template:
+        """Put these terms in the place of the template's own; with `revision`, only over those of that revision."""
+        body = terms_said(terms if isinstance(terms, Terms) else reading.read(Terms, terms, what="The terms"))
+        query = {"revision": revision}
+        return self._connection.fetch(Template, "PUT", path("run_templates", ref, "terms"), json=body, query=query)
+
+    def promote(
+        self,
+        ref: str,
+        version: str,
+        alias: str,
+        *,
+        allow_breaking: bool = False,
+        expected: int | None = None,
+        note: str | None = None,
+    ) -> Template:
+        """Have the alias mean this version (`v7`, or what another alias means now).
+
+        Raises `BreakingChange` if callers who are right today would be refused, and `Conflict` if the alias does not mean
+        the version `expected` (0: nothing).
+        """
+        body = given(version=version, allow_breaking=allow_breaking, expected=expected, note=note)
+        return self._connection.fetch(Template, "PUT", path("run_templates", ref, "aliases", alias), json=body)
+
+    def rollback(self, ref: str, alias: str, *, note: str | None = None) -> Template:
+        """Have the alias mean what it meant before its last move."""
+        where = path("run_templates", ref, "aliases", alias, "rollback")
+        return self._connection.fetch(Template, "POST", where, json=given(note=note))
+
+    def history(self, ref: str, alias: str) -> tuple[AliasMove, ...]:
+        """Which versions the alias has meant, newest first."""
+        return self._connection.fetch(tuple[AliasMove, ...], "GET", path("run_templates", ref, "aliases", alias))
+
+    def remove_alias(self, ref: str, alias: str) -> Template:
+        """Take the alias away; its history stays."""
+        return self._connection.fetch(Template, "DELETE", path("run_templates", ref, "aliases", alias))
 
     def delete(self, ref: str) -> None:
         """Delete the template with all its versions; its snapshots and runs stay."""

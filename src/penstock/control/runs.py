@@ -22,6 +22,7 @@ from penstock.model.launch import Ticket
 from penstock.model.run import Cause, Progress, Run, RunState, StepRun, advance, end
 from penstock.model.snapshot import Snapshot
 from penstock.model.stack import Component, Stack
+from penstock.model.terms import Terms
 from penstock.store import artifacts, events, idempotency, runs, stacks
 from penstock.store.session import ReadSession, WriteSession
 
@@ -83,10 +84,10 @@ def start(
         earlier = _earlier(ws, options.once, cause)
         if earlier is not None:
             return Started(run=earlier, replayed=True)
-    snapshot, origin = _resolved(ws, target)
+    snapshot, terms, origin = _resolved(ws, target)
     if not snapshot.runnable and not options.claim:
         raise Conflict(f"This snapshot cannot be run: {snapshot.content.code_note or 'its code was not archived'}.")
-    effective = resolve(snapshot, configuration)
+    effective = resolve(snapshot, configuration, terms)
     parameters, given_artifacts = _frozen_artifacts(ws, snapshot, effective.parameters)
     said = effective.configuration
     identity, at = new_id(), now()
@@ -325,8 +326,8 @@ def _scope(cause: Cause) -> str:
     return cause.account_id or cause.account
 
 
-def _resolved(rs: ReadSession, target: Target) -> tuple[Snapshot, Run]:
-    """The snapshot that `target` means, and a run record that knows where it comes from."""
+def _resolved(rs: ReadSession, target: Target) -> tuple[Snapshot, Terms | None, Run]:
+    """The snapshot that `target` means, the terms of its template, and a run record that knows where it comes from."""
     given = [name for name in ("template", "snapshot", "pipeline") if getattr(target, name) is not None]
     if len(given) != 1:
         mistakes = [fault(f"/{name}", "Give exactly one of the three.") for name in given or ["template"]]
@@ -351,7 +352,7 @@ def _resolved(rs: ReadSession, target: Target) -> tuple[Snapshot, Run]:
         template_version=version.version if version else None,
         created=now(),
     )
-    return snapshot, run
+    return snapshot, template.terms if template else None, run
 
 
 def cause_of(principal: Principal, *, direct: bool, parent_run_id: str | None, parent_step: str | None) -> Cause:

@@ -7,10 +7,19 @@ from dataclasses import dataclass, replace
 
 from penstock.control import snapshots
 from penstock.control.installation import now
-from penstock.errors import Conflict, InvalidInput, NotFound, fault, found
+from penstock.errors import Conflict, InvalidInput, NotFound, fault
 from penstock.ids import check_name, new_id
+from penstock.model.inputs import check_terms
 from penstock.model.snapshot import Snapshot
-from penstock.model.template import Template, TemplateDetail, TemplateVersion, config_template, parse_reference
+from penstock.model.template import (
+    LATEST,
+    Template,
+    TemplateDetail,
+    TemplateVersion,
+    config_template,
+    parse_reference,
+)
+from penstock.model.terms import Terms, visible
 from penstock.store import runs, templates
 from penstock.store.paging import Window
 from penstock.store.session import ReadSession, WriteSession
@@ -85,13 +94,30 @@ def annotate(ws: WriteSession, reference: str, *, add: Sequence[str] = (), remov
     return templates.get(ws, template.id)
 
 
+def set_terms(ws: WriteSession, reference: str, terms: Terms, *, revision: int | None = None) -> Template:
+    """Put these terms in the place of the template's own. They must fit the version that the bare name means.
+
+    With `revision` they are only put over those of that revision. Raises `InvalidInput` with every mistake, `Conflict` if
+    somebody else was faster.
+    """
+    template = meant(ws, reference)[0]
+    if revision is not None and revision != template.revision:
+        raise Conflict(
+            f"The terms of '{template.name}' are at revision {template.revision} by now, not at {revision}: read them again."
+        )
+    check_terms(snapshots.get(ws, template.current.snapshot_id), terms)
+    if terms != template.terms and not templates.set_terms(ws, template, terms):
+        raise Conflict(f"The terms of '{template.name}' were changed meanwhile: read them again.")
+    return templates.get(ws, template.id)
+
+
 def delete(ws: WriteSession, reference: str) -> None:
     """Remove a template; its snapshots and runs stay."""
     templates.remove(ws, templates.get(ws, reference).id)
 
 
 def meant(rs: ReadSession, reference: str) -> tuple[Template, TemplateVersion]:
-    """The template and version that `name`, `name@vN` or an id stands for."""
+    """The template and version that `name`, `name@vN`, `name@alias` or an id stands for."""
     name, number = parse_reference(reference)
     try:
         template = templates.get(rs, name)
@@ -99,10 +125,23 @@ def meant(rs: ReadSession, reference: str) -> tuple[Template, TemplateVersion]:
         known = [one.name for one in templates.page(rs, Window(size=SUGGESTIONS)).items]
         mistake = fault("/template", "There is no such run template.", allowed=known, given=name)
         raise NotFound(error.detail, errors=[mistake]) from None
-    if number is None:
-        return template, template.latest
-    version = next((one for one in template.versions if one.version == number), None)
-    return template, found(version, f"version of run template '{template.name}'", f"v{number}")
+    return template, version_of(template, number)
+
+
+def version_of(template: Template, wanted: int | str | None) -> TemplateVersion:
+    """The version with this number or alias; None is the one that the bare name means. Raises `NotFound`."""
+    if wanted is None:
+        return template.current
+    if wanted == LATEST:
+        return template.latest
+    number = template.aliases.get(wanted) if isinstance(wanted, str) else wanted
+    version = template.version(number)
+    if version is None:
+        named = f"v{wanted}" if isinstance(wanted, int) else wanted
+        known = (*template.aliases, LATEST, *(f"v{one.version}" for one in reversed(template.versions)))
+        mistake = fault("/template", "It has no such version or alias.", allowed=known[:SUGGESTIONS], given=named)
+        raise NotFound(f"Run template '{template.name}' has no '{named}'.", errors=[mistake])
+    return version
 
 
 def describe(rs: ReadSession, reference: str) -> TemplateDetail:
@@ -111,9 +150,10 @@ def describe(rs: ReadSession, reference: str) -> TemplateDetail:
     snapshot = snapshots.get(rs, version.snapshot_id)
     return TemplateDetail(
         template=template,
-        parameter_schema=snapshot.content.parameter_schema,
+        version=version.version,
+        parameter_schema=visible(snapshot.content.parameter_schema, template.terms),
         output_schema=snapshot.content.output_schema,
-        config_template=config_template(snapshot),
+        config_template=config_template(snapshot, template.terms),
         steps=tuple(one.id for one in snapshot.content.graph.invocations),
     )
 

@@ -213,6 +213,9 @@ class PipelineRunConfiguration:
 
     parameters: dict[str, Any] = field(default_factory=dict)
     steps: dict[str, StepConfiguration] = field(default_factory=dict)
+    preset: str | None = None
+    """Of a run template: the named set of values that lies under these."""
+
     run_name: str | None = None
     tags: tuple[str, ...] = ()
     enable_cache: bool | None = None
@@ -279,7 +282,7 @@ def laid_over(below: L, above: L) -> L:
 def said(configuration: Record) -> dict[str, Any]:
     """The configuration as a mapping, without what it leaves open: what a person would write. Values stay as they are."""
     members = {one.name: (getattr(configuration, one.name), one) for one in fields(configuration)}
-    return {name: _plain(value) for name, (value, one) in members.items() if not _is_open(value, one)}
+    return {name: _plain(value) for name, (value, one) in members.items() if not is_open(value, one)}
 
 
 def _plain(value: Any) -> Any:
@@ -315,7 +318,7 @@ def filled_in(template: str, substitutions: Mapping[str, str], at: datetime, *, 
     return re.sub(r"\{([^{}]*)\}", value, template)
 
 
-def _is_open(value: Any, described: Any) -> bool:
+def is_open(value: Any, described: Any) -> bool:
     """Whether a field says nothing: it is as it is when nobody gave it."""
     default = described.default_factory() if callable(described.default_factory) else described.default
     return bool(value == default)

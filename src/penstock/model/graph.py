@@ -80,6 +80,9 @@ class Invocation:
     configuration: StepConfiguration | None = None
     """What the code says of the step; None for nothing."""
 
+    code: str | None = None
+    """Digest of the source text of the step's function; None where it could not be had."""
+
     def upstream(self) -> set[str]:
         """The invocations that must end before this one may start."""
         steps = {leaf.step for binding in self.inputs.values() for leaf in binding.leaves() if leaf.step}

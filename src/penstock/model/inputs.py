@@ -9,12 +9,14 @@ from typing import Any
 
 import jsonschema_rs
 
-from penstock.errors import InvalidInput, fault, pointer
-from penstock.model.configuration import PipelineRunConfiguration, laid_over
+from penstock.errors import InvalidInput, fault, pointer, unescaped
+from penstock.model.configuration import PipelineRunConfiguration, StepConfiguration, laid_over
 from penstock.model.graph import Invocation
+from penstock.model.run import Run
 from penstock.model.secret import ADVICE
 from penstock.model.secret import SCHEMA as SECRET
 from penstock.model.snapshot import Snapshot
+from penstock.model.terms import Layer, Terms, refused, visible
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,18 +31,93 @@ class Effective:
     origins: dict[str, str]
 
 
-def resolve(snapshot: Snapshot, given: PipelineRunConfiguration, *, origin: str = "request") -> Effective:
-    """Merge `given` over what `snapshot` says, values and all else. Raises `InvalidInput` with all mistakes at once."""
-    schema, frozen = snapshot.content.parameter_schema, snapshot.content.given
-    said = laid_over(frozen, given)
-    tags = (*snapshot.content.configuration.tags, *said.tags)
-    steps = _step_values(said)
+def layers(terms: Terms, given: PipelineRunConfiguration, *, at: tuple[str, ...] = ()) -> list[Layer]:
+    """What a template's terms and a caller say of a run, in the order in which they lie over each other.
+
+    Raises `InvalidInput` if the caller asks for a preset that there is not.
+    """
+    said = [Layer("template", terms.defaults, ("terms", "defaults"))]
+    if given.preset is not None:
+        if given.preset not in terms.presets:
+            known = tuple(terms.presets)
+            mistake = fault(pointer(*at, "preset"), "There is no such preset.", allowed=known, given=given.preset)
+            raise InvalidInput(f"The template has no preset '{given.preset}'.", errors=[mistake])
+        preset = terms.presets[given.preset]
+        said.append(Layer(f"preset {given.preset}", preset, ("terms", "presets", given.preset)))
+    return [*said, Layer("request", given, at)]
+
+
+def resolve(
+    snapshot: Snapshot, given: PipelineRunConfiguration, terms: Terms | None = None, *, at: tuple[str, ...] = ()
+) -> Effective:
+    """Lay what `terms` and a caller say over what `snapshot` says, values and all else.
+
+    Raises `InvalidInput` with all mistakes at once; those of the caller are pointed to below `at`.
+    """
+    if terms is None and given.preset is not None:
+        mistake = fault(pointer(*at, "preset"), "Presets belong to run templates: trigger one, or give the values.")
+        raise InvalidInput("Only a run template has presets.", errors=[mistake])
+    terms = terms or Terms()
+    schema = snapshot.content.parameter_schema
+    said, origins = snapshot.content.given, _origins(snapshot.content.given, "snapshot")
+    faults: list[dict[str, Any]] = []
+    for layer in layers(terms, given, at=at):
+        faults += _layer_faults(snapshot, terms, layer)
+        said, origins = _without_outdone(snapshot, said, origins, layer.configuration)
+        said, origins = laid_over(said, layer.configuration), origins | _origins(layer.configuration, layer.origin)
+    locked = PipelineRunConfiguration(parameters=dict(terms.locked))
+    said, origins = _without_outdone(snapshot, said, origins, locked)
+    said, origins = laid_over(said, locked), origins | _origins(locked, "lock")
+    return _effective(snapshot, said, origins, faults, visible(schema, terms))
+
+
+def _layer_faults(snapshot: Snapshot, terms: Terms, layer: Layer) -> list[dict[str, Any]]:
+    """What is wrong with the values of one layer. Callers learn nothing of parameters that are hidden from them."""
+    schema, given = snapshot.content.parameter_schema, layer.configuration
+    if layer.origin == "request":
+        schema = {
+            **schema,
+            "properties": {k: v for k, v in schema.get("properties", {}).items() if k not in terms.hidden},
+        }
     faults = [
         *_pipeline_faults(schema, given.parameters),
         *_step_faults(snapshot, {step: one.parameters for step, one in given.steps.items()}),
     ]
-    values, origins = dict(said.parameters), _origins(frozen, "snapshot") | _origins(given, origin)
-    faults += _missing_arguments(snapshot, steps)
+    own = [{**one, "pointer": pointer(*layer.at) + one["pointer"]} for one in faults]
+    return own + refused(terms, snapshot.content.graph, layer)
+
+
+def _without_outdone(
+    snapshot: Snapshot, said: PipelineRunConfiguration, origins: dict[str, str], above: PipelineRunConfiguration
+) -> tuple[PipelineRunConfiguration, dict[str, str]]:
+    """`said` without values of steps for which `above` gives the parameter that the step is passed: it comes later."""
+    gone = [
+        (one.id, argument)
+        for one in snapshot.content.graph.invocations
+        for parameter in above.parameters
+        for argument in one.forwards(parameter)
+        if one.id in said.steps and argument in said.steps[one.id].parameters
+    ]
+    steps = dict(said.steps)
+    for step, argument in gone:
+        kept = {name: value for name, value in steps[step].parameters.items() if name != argument}
+        steps[step] = replace(steps[step], parameters=kept)
+    lost = {pointer("steps", step, "parameters", argument) for step, argument in gone}
+    return replace(said, steps=steps), {at: origin for at, origin in origins.items() if at not in lost}
+
+
+def _effective(
+    snapshot: Snapshot,
+    said: PipelineRunConfiguration,
+    origins: dict[str, str],
+    faults: list[dict[str, Any]],
+    seen: Mapping[str, Any],
+) -> Effective:
+    """The values with those in their places that nobody gave. `seen` is the schema as callers know it."""
+    schema, origin = snapshot.content.parameter_schema, "request"
+    tags = (*snapshot.content.configuration.tags, *said.tags)
+    steps, values = _step_values(said), dict(said.parameters)
+    faults = faults + _missing_arguments(snapshot, steps)
     for name, described in schema.get("properties", {}).items():
         if name in values:
             continue
@@ -49,7 +126,9 @@ def resolve(snapshot: Snapshot, given: PipelineRunConfiguration, *, origin: str 
             continue
         lifted = _lifted(snapshot, name, steps)
         if lifted is None:
-            faults.append(fault(pointer("parameters", name), "This parameter has no default: a value is needed."))
+            where = () if name in seen["properties"] else ("terms", "defaults")
+            told = "This parameter has no default: a value is needed."
+            faults.append(fault(pointer(*where, "parameters", name), told))
         else:
             step, argument = lifted
             values[name] = steps[step][argument]
@@ -72,8 +151,56 @@ def check_given(snapshot: Snapshot) -> None:
     given = snapshot.content.given
     steps = {step: one.parameters for step, one in given.steps.items()}
     faults = [*_pipeline_faults(snapshot.content.parameter_schema, given.parameters), *_step_faults(snapshot, steps)]
+    if given.preset is not None:
+        faults.append(fault(pointer("preset"), "Presets belong to run templates, and no template is named here."))
     if faults:
         raise InvalidInput(f"The options of pipeline '{snapshot.content.pipeline}' do not fit it.", errors=faults)
+
+
+def given_of(run: Run) -> PipelineRunConfiguration:
+    """What the caller of a run gave: its values, and the preset that was asked for."""
+    asked = [at.split("/")[1:] for at, origin in run.origins.items() if origin == "request"]
+    paths = [[unescaped(part) for part in path] for path in asked]
+    steps: dict[str, dict[str, Any]] = {}
+    for path in paths:
+        if path[0] == "steps":
+            steps.setdefault(path[1], {})[path[3]] = run.step_parameters[path[1]][path[3]]
+    return PipelineRunConfiguration(
+        parameters={path[1]: run.parameters[path[1]] for path in paths if path[0] == "parameters"},
+        steps={step: StepConfiguration(parameters=values) for step, values in steps.items()},
+        preset=run.configuration.preset,
+    )
+
+
+def check_terms(snapshot: Snapshot, terms: Terms) -> None:
+    """Hold the terms of a template against one of its versions: every value fits, nothing contradicts itself.
+
+    Raises `InvalidInput` with all mistakes, pointed to below `/terms`.
+    """
+    schema = snapshot.content.parameter_schema
+    known = list(schema.get("properties", {}))
+    faults = [
+        {**one, "pointer": pointer("terms", "locked") + one["pointer"].removeprefix("/parameters")}
+        for one in _pipeline_faults(schema, terms.locked)
+    ]
+    faults += [
+        fault(pointer("terms", "hidden", index), "The pipeline has no such parameter.", allowed=known, given=name)
+        for index, name in enumerate(terms.hidden)
+        if name not in known
+    ]
+    said: dict[tuple[str, ...], PipelineRunConfiguration] = {("terms", "defaults"): terms.defaults}
+    said |= {("terms", "presets", name): preset for name, preset in terms.presets.items()}
+    for at, configuration in said.items():
+        faults += _layer_faults(snapshot, terms, Layer("terms", configuration, at))
+        if configuration.preset is not None:
+            faults.append(fault(pointer(*at, "preset"), "Terms cannot ask for a preset."))
+    valued = {*terms.locked, *terms.defaults.parameters, *snapshot.content.given.parameters}
+    for index, name in enumerate(terms.hidden):
+        if name in known and name not in valued and "default" not in schema["properties"][name]:
+            told = "Nobody could give it: lock it, or give it a default in the terms."
+            faults.append(fault(pointer("terms", "hidden", index), told))
+    if faults:
+        raise InvalidInput("These terms do not fit the template; nothing was changed.", errors=faults)
 
 
 def _step_values(said: PipelineRunConfiguration) -> dict[str, dict[str, Any]]:
@@ -212,6 +339,8 @@ def _schema_fault(error: jsonschema_rs.ValidationError, at: tuple[str, ...], *, 
     if secret:  # no words of it, not even of what is wrong with it
         return fault(where, ADVICE)
     options = getattr(error.kind, "options", None)
+    if error.kind.name == "const":
+        options = [getattr(error.kind, "expected_value", None)]
     if options is not None:
         told = [one if isinstance(one, str) else json.dumps(one) for one in options]
         return fault(where, f"{json.dumps(value)} is not one of the values.", allowed=told, given=str(value))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import datetime
 from typing import Any
 
 from penstock.ids import digest_of, id_from_digest
-from penstock.model.configuration import PipelineRunConfiguration
+from penstock.model.configuration import PipelineRunConfiguration, is_open
 from penstock.model.graph import Graph
 
 FORMAT = 1
@@ -56,8 +57,11 @@ class Content:
     """What was said of its runs when it was frozen: under what a single run is given, over all that the code says."""
 
     def digest(self) -> str:
-        """SHA-256 of the canonical JSON form (sorted keys, no white space)."""
-        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        """SHA-256 of the canonical JSON form: sorted keys, no white space, nothing that is as it is when nobody said it.
+
+        So a field that a later Penstock adds changes no digest unless it is used.
+        """
+        text = json.dumps(_canonical(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return digest_of(text.encode())
 
 
@@ -77,6 +81,15 @@ class Snapshot:
     def runnable(self) -> bool:
         """Whether a launcher can carry it out: its code is archived."""
         return self.content.code is not None
+
+
+def _canonical(value: Any) -> Any:
+    if is_dataclass(value):
+        members = ((one, getattr(value, one.name)) for one in fields(value))
+        return {one.name: _canonical(member) for one, member in members if not is_open(member, one)}
+    if isinstance(value, Mapping):
+        return {key: _canonical(item) for key, item in value.items()}
+    return [_canonical(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def snapshot_id(content: Content) -> str:

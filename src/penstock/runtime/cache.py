@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
-import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache, partial
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from types import CodeType
 from typing import Any
 
 import msgspec
 
 from penstock.author.handle import Handle, holds_handle
 from penstock.author.source import load_function
+from penstock.author.text import source_text
 from penstock.client.transport import Transport
 from penstock.errors import InvalidInput, PenstockError, fault, pointer
 from penstock.model.artifact import Artifact
@@ -119,7 +117,7 @@ class StepCache:
     ) -> Iterator[tuple[str, str]]:
         self._check_ignored(call, policy)
         if policy.include_step_code:
-            yield "code", _digest(source_text(call.step.function))
+            yield "code", _digest(_text(call.step.function))
         yield "outputs", _digest([(output.name, output.type) for output in call.step.outputs()])
         arguments = {**call.step.signature.defaults, **call.arguments}
         for name, value in arguments.items():
@@ -133,7 +131,7 @@ class StepCache:
         for path in policy.file_dependencies:
             yield f"file {path}", _file_digest(self._root, path, call.id)
         for thing in policy.source_dependencies:
-            yield f"source {thing}", _digest(source_text(_found(thing, call)))
+            yield f"source {thing}", _digest(_text(_found(thing, call)))
         if policy.cache_func is not None:
             answer = hooks.call(policy.cache_func, call.function, {})
             yield "function", _json_digest("what cache_func returned", answer)
@@ -162,32 +160,11 @@ def asking(transport: Transport) -> Ask:
     return ask
 
 
-@lru_cache(maxsize=1024)
-def source_text(thing: Any) -> str:
-    """The source of a function, class or module, without decorators; the compiled code of a function that has none."""
-    try:
-        text = textwrap.dedent(inspect.getsource(thing))
-    except (OSError, TypeError):
-        code = getattr(inspect.unwrap(thing), "__code__", None)
-        if code is None:
-            raise _Untold(f"the source of {thing!r} cannot be had.") from None
-        return _compiled(code)
-    lines = text.splitlines()
-    begin = next((at for at, line in enumerate(lines) if line.startswith(("def ", "async def ", "class "))), 0)
-    return "\n".join(lines if inspect.ismodule(thing) else lines[begin:])
-
-
-def _compiled(code: CodeType) -> str:
-    """What a code object does, alike in every process: no addresses, no order of sets."""
-    constants = [
-        _compiled(one)
-        if isinstance(one, CodeType)
-        else repr(sorted(one, key=repr))
-        if isinstance(one, frozenset)
-        else repr(one)
-        for one in code.co_consts
-    ]
-    return f"{code.co_code.hex()} {code.co_names} {code.co_varnames} {constants}"
+def _text(thing: Any) -> str:
+    text = source_text(thing)
+    if text is None:
+        raise _Untold(f"the source of {thing!r} cannot be had.")
+    return text
 
 
 def _with_digests(value: Any, policy: CachePolicy, artifact_of: ArtifactOf) -> Any:

@@ -26,6 +26,7 @@ from penstock.model.configuration import PipelineRunConfiguration
 from penstock.model.run import Cause, Failure, RunState, StepState
 from penstock.model.snapshot import Content
 from penstock.model.stack import Component
+from penstock.model.terms import Terms
 from penstock.store.columns import Choice, Json, Time
 
 metadata = MetaData(
@@ -117,6 +118,8 @@ templates = Table(
     _json("tags", _Names),
     _of("pipelines", "pipeline_id"),
     _time("created"),
+    _json("terms", Terms),
+    Column("revision", Integer, nullable=False),
     Index(None, "pipeline_id", "id"),
 )
 
@@ -137,6 +140,28 @@ template_versions = Table(
     _of("snapshots", "snapshot_id"),
     _time("created"),
     PrimaryKeyConstraint("template_id", "version"),
+)
+
+template_aliases = Table(
+    "template_aliases",
+    metadata,
+    _of("templates", "template_id", ondelete="CASCADE"),
+    Column("alias", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    PrimaryKeyConstraint("template_id", "alias"),
+)
+
+template_alias_moves = Table(
+    "template_alias_moves",
+    metadata,
+    _of("templates", "template_id", ondelete="CASCADE"),
+    Column("alias", Text, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("version", Integer),
+    _time("at"),
+    Column("account", Text, nullable=False),
+    _json("note", str, nullable=True),
+    PrimaryKeyConstraint("template_id", "alias", "number"),
 )
 
 runs = Table(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict, fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -11,13 +12,22 @@ from sqlalchemy import insert as into
 
 from penstock.errors import found
 from penstock.ids import is_id
-from penstock.model.template import Template, TemplateVersion
+from penstock.model.template import AliasMove, Template, TemplateVersion
+from penstock.model.terms import Terms
 from penstock.store.paging import Slice, Window, cut
 from penstock.store.pipelines import id_of
 from penstock.store.session import ReadSession, WriteSession
-from penstock.store.tables import pipelines, template_tags, template_versions, templates
+from penstock.store.tables import (
+    pipelines,
+    template_alias_moves,
+    template_aliases,
+    template_tags,
+    template_versions,
+    templates,
+)
+from penstock.store.upsert import upsert
 
-_FIELDS = ("id", "name", "description", "tags", "pipeline_id", "created")
+_FIELDS = ("id", "name", "description", "tags", "pipeline_id", "created", "terms", "revision")
 _ALL = select(*(templates.c[field] for field in _FIELDS), pipelines.c.name.label("pipeline_name")).join(
     pipelines, pipelines.c.id == templates.c.pipeline_id
 )
@@ -28,6 +38,7 @@ _VERSIONS = (
     .where(template_versions.c.template_id.in_(bindparam("ids", expanding=True)))
     .order_by(template_versions.c.template_id, template_versions.c.version)
 )
+_ALIASES = select(template_aliases).where(template_aliases.c.template_id.in_(bindparam("ids", expanding=True)))
 _HOLD = select(templates.c.id).where(templates.c.id == bindparam("id"))
 _LAST = select(func.max(template_versions.c.version)).where(template_versions.c.template_id == bindparam("id"))
 _INSERT = into(templates)
@@ -35,6 +46,21 @@ _INSERT_VERSION = into(template_versions)
 _INSERT_TAG = into(template_tags)
 _UPDATE = update(templates).where(templates.c.id == bindparam("ref"))
 _DROP_TAGS = delete(template_tags).where(template_tags.c.template_id == bindparam("id"))
+_SET_TERMS = update(templates).where(templates.c.id == bindparam("ref"), templates.c.revision == bindparam("seen"))
+_SET_ALIAS = upsert(
+    template_aliases, [template_aliases.c.template_id, template_aliases.c.alias], [template_aliases.c.version]
+)
+_DROP_ALIAS = delete(template_aliases).where(
+    template_aliases.c.template_id == bindparam("id"), template_aliases.c.alias == bindparam("name")
+)
+_MOVES = select(template_alias_moves).where(
+    template_alias_moves.c.template_id == bindparam("id"), template_alias_moves.c.alias == bindparam("name")
+)
+_NEWEST_MOVES = _MOVES.order_by(template_alias_moves.c.number.desc()).limit(bindparam("limit"))
+_LAST_MOVE = select(func.max(template_alias_moves.c.number)).where(
+    template_alias_moves.c.template_id == bindparam("id"), template_alias_moves.c.alias == bindparam("name")
+)
+_INSERT_MOVE = into(template_alias_moves)
 _DELETE = delete(templates).where(templates.c.id == bindparam("id"))
 
 
@@ -66,6 +92,34 @@ def get(rs: ReadSession, ref: str) -> Template:
     """The template with this id or name, held until the end of a write session. Raises `NotFound`."""
     row = found(rs.row(rs.held(_BY_ID if is_id(ref) else _BY_NAME, templates), {"ref": ref}), "run template", ref)
     return _made(rs, [row])[0]
+
+
+def set_terms(ws: WriteSession, template: Template, terms: Terms) -> bool:
+    """Write the terms over those that `template` was read with; False, writing nothing, if they were changed since."""
+    changes = {"terms": terms, "revision": template.revision + 1}
+    return ws.change(_SET_TERMS, {"ref": template.id, "seen": template.revision, **changes}) == 1
+
+
+def move(ws: WriteSession, template_id: str, alias: str, version: int | None, by: AliasMove) -> AliasMove:
+    """Have the alias mean this version, or nothing, and note it in its history under the next number.
+
+    The template is held: two that move at once do so one after the other.
+    """
+    found(ws.row(ws.held(_HOLD, templates), {"id": template_id}), "run template", template_id)
+    if version is None:
+        ws.change(_DROP_ALIAS, {"id": template_id, "name": alias})
+    else:
+        ws.change(_SET_ALIAS, {"template_id": template_id, "alias": alias, "version": version})
+    number = (ws.value(_LAST_MOVE, {"id": template_id, "name": alias}) or 0) + 1
+    made = replace(by, alias=alias, version=version, number=number)
+    ws.change(_INSERT_MOVE, {"template_id": template_id, **asdict(made)})
+    return made
+
+
+def moves(rs: ReadSession, template_id: str, alias: str, limit: int = 100) -> list[AliasMove]:
+    """The history of an alias, newest first."""
+    rows = rs.rows(_NEWEST_MOVES, {"id": template_id, "name": alias, "limit": limit})
+    return [AliasMove(**{one.name: getattr(row, one.name) for one in fields(AliasMove)}) for row in rows]
 
 
 def remove(ws: WriteSession, template_id: str) -> bool:
@@ -109,11 +163,15 @@ def _made(rs: ReadSession, rows: Iterable[Row[Any]]) -> list[Template]:
     for one in rs.rows(_VERSIONS, {"ids": [row.id for row in rows]}) if rows else ():
         version = TemplateVersion(version=one.version, snapshot_id=one.snapshot_id, created=one.created)
         versions.setdefault(one.template_id, []).append(version)
+    aliases: dict[str, dict[str, int]] = {}
+    for one in rs.rows(_ALIASES, {"ids": [row.id for row in rows]}) if rows else ():
+        aliases.setdefault(one.template_id, {})[one.alias] = one.version
     return [
         Template(
             **{field: getattr(row, field) for field in _FIELDS},
             pipeline_name=row.pipeline_name,
             versions=tuple(versions.get(row.id, ())),
+            aliases=dict(sorted(aliases.get(row.id, {}).items())),
         )
         for row in rows
     ]

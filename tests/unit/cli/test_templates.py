@@ -22,6 +22,7 @@ def test_show(penstock: Any, server: Any, template_json: dict[str, Any]) -> None
     schema = {"properties": {"lr": {"type": "number", "default": 0.1}}}
     detail = {
         "template": template_json,
+        "version": 2,
         "parameter_schema": schema,
         "config_template": {"parameters": {"lr": 0.1}},
         "steps": ["load", "fit"],
@@ -40,7 +41,11 @@ class TestRun:
         self, server: Any, template_json: dict[str, Any], snapshot_json: dict[str, Any], run_json: Any
     ) -> None:
         for reference in ("daily", "daily@v1", "daily@v2"):
-            server.on("GET", f"/run_templates/{reference}", {"template": template_json})
+            server.on(
+                "GET",
+                f"/run_templates/{reference}",
+                {"template": template_json, "version": int(reference[-1]) if "@" in reference else 2},
+            )
         server.on("GET", f"/pipeline_snapshots/{SNAPSHOT_ID}", snapshot_json)
         server.on("GET", f"/pipeline_snapshots/{OLDER_ID}", snapshot_json)
         server.on("POST", "/runs", run_json("queued", started=None, ended=None))

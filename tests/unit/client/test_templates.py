@@ -24,7 +24,7 @@ def test_create_sends_what_was_given(client: Client, transport: Any) -> None:
 
 
 def test_get_is_what_a_form_needs(client: Client, transport: Any) -> None:
-    transport.script = [{"template": TEMPLATE, "parameter_schema": {"type": "object"}, "steps": ["load"]}]
+    transport.script = [{"template": TEMPLATE, "parameter_schema": {"type": "object"}, "steps": ["load"], "version": 1}]
     detail = client.templates.get("train@v1")
     assert (detail.template.name, detail.parameter_schema, detail.steps) == ("train", {"type": "object"}, ("load",))
     assert transport.last.path == "/run_templates/train@v1"

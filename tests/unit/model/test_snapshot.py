@@ -41,3 +41,8 @@ def test_any_other_content_has_another_id() -> None:
         replace(CONTENT, given=PipelineRunConfiguration(timeout=1)),
     ]
     assert len({snapshot_id(one) for one in [CONTENT, *others]}) == 4
+
+
+def test_the_id_stays_when_penstock_changes() -> None:
+    """A field that is added with a default must not give other ids to snapshots that do not use it."""
+    assert snapshot_id(CONTENT) == "26f2f866-a276-875f-86b9-09ea16cc519d"

@@ -10,7 +10,12 @@ from penstock.model.template import parse_reference
 
 @pytest.mark.parametrize(
     ("text", "meaning"),
-    [("train", ("train", None)), ("train@v7", ("train", 7)), ("daily-retraining@v12", ("daily-retraining", 12))],
+    [
+        ("train", ("train", None)),
+        ("train@v7", ("train", 7)),
+        ("train@prod", ("train", "prod")),
+        ("daily-retraining@v12", ("daily-retraining", 12)),
+    ],
 )
 def test_a_reference_is_a_name_and_perhaps_a_version(text: str, meaning: tuple[str, int | None]) -> None:
     assert parse_reference(text) == meaning

@@ -10,7 +10,6 @@ from penstock import CachePolicy, pipeline, step
 from penstock.errors import InvalidInput, Unavailable
 from penstock.model.cache import CacheNote, Lookup
 from penstock.model.configuration import PipelineRunConfiguration, StepConfiguration
-from penstock.runtime.cache import source_text
 from tests.unit.runtime.benching import Bench, printed, told
 
 carried_out: list[str] = []
@@ -179,18 +178,6 @@ class TestPolicies:
         (mistake,) = error.errors
         assert mistake["pointer"] == "/steps/load/cache_policy/source_dependencies"
         assert "no_such_module" in error.detail
-
-
-def test_code_counts_without_its_decorators() -> None:
-    def one(x: int) -> int:
-        return x
-
-    @step(retry={"max_retries": 3})
-    def decorated(x: int) -> int:
-        return x
-
-    assert source_text(decorated.function).splitlines() == ["def decorated(x: int) -> int:", "    return x"]
-    assert source_text(one) != source_text(decorated.function)
 
 
 def test_changed_code_is_a_miss_that_says_so(bench: Bench) -> None:

@@ -71,3 +71,10 @@ def test_the_frozen_list_may_only_shrink(frozen: dict[str, int], said: str) -> N
     problems = list(complaints(FOUND, frozen))
     assert len(problems) == 1
     assert said in problems[0]
+
+
+def test_a_command_may_have_more_options_than_a_function_has_arguments() -> None:
+    names = ", ".join(f"x{number}" for number in range(12))
+    assert sizes(f"@app.command()\ndef run({names}): ...") == {}
+    assert sizes(f"@app.command('run')\ndef run({names}, more): ...") == {"src/room.py::run()": 13}
+    assert sizes(f"@other()\ndef run({names}): ...") == {"src/room.py::run()": 12}

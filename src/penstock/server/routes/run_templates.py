@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from penstock.control import runs, templates
+from penstock.control import aliases, differences, runs, templates
 from penstock.model.configuration import PipelineRunConfiguration
+from penstock.model.difference import Difference
 from penstock.model.run import Run
-from penstock.model.template import Template, TemplateDetail
+from penstock.model.template import AliasMove, Template, TemplateDetail, named
+from penstock.model.terms import Terms
 from penstock.server.access import Here, Reader, Runner, Writer
 from penstock.server.bodies import ListQuery, Page, Strict, answer, listing
 from penstock.server.strict_json import StrictRoute
@@ -46,6 +48,30 @@ class AnnotateTemplate(Strict):
     remove_tags: tuple[str, ...] = Field(default=(), max_length=50)
 
 
+class DiffQuery(BaseModel):
+    """The two versions: `v6`, or an alias."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    before: str = Field(alias="from")
+    after: str = Field(alias="to")
+
+
+class Promote(Strict):
+    """Which version an alias is to mean."""
+
+    version: str = Field(description="`v7`, or another alias: the version that it means now.")
+    allow_breaking: bool = False
+    expected: int | None = Field(default=None, ge=0, description="What it must mean until now; 0 for nothing.")
+    note: str | None = Field(default=None, max_length=4000)
+
+
+class Rollback(Strict):
+    """Why."""
+
+    note: str | None = Field(default=None, max_length=4000)
+
+
 @router.post("", response_model=Template, status_code=201, responses={200: {"description": "Nothing was new."}})
 def publish_template(here: Here, _: Writer, wanted: PublishTemplate) -> Response:
     """Make a run template, or the next version of the one that has this name."""
@@ -71,7 +97,7 @@ def list_templates(here: Here, _: Reader, query: Annotated[TemplateQuery, Query(
 
 @router.get("/{reference}", response_model=TemplateDetail)
 def get_template(here: Here, _: Reader, reference: str) -> Response:
-    """One run template (`id`, `name` or `name@vN`) with its parameters and a configuration ready to edit."""
+    """One run template (`id`, `name`, `name@vN` or `name@alias`) with its parameters and a configuration ready to edit."""
     with here.db.read() as session:
         return answer(templates.describe(session, reference).plain())
 
@@ -81,6 +107,60 @@ def annotate_template(here: Here, _: Writer, reference: str, wanted: AnnotateTem
     """Put tags on a run template and take others off."""
     with here.db.write() as session:
         return answer(templates.annotate(session, reference, add=wanted.add_tags, remove=wanted.remove_tags))
+
+
+@router.get("/{reference}/diff", response_model=Difference)
+def diff_template(here: Here, _: Reader, reference: str, query: Annotated[DiffQuery, Query()]) -> Response:
+    """What is different between two versions, and which presets and recent callers the newer one would refuse."""
+    with here.db.read() as session:
+        return answer(differences.between(session, reference, named(query.before), named(query.after)))
+
+
+@router.put("/{reference}/terms", response_model=Template)
+def set_terms(
+    here: Here,
+    _: Writer,
+    reference: str,
+    terms: Terms,
+    revision: Annotated[int | None, Query(ge=1, description="Only over the terms of this revision.")] = None,
+) -> Response:
+    """Put these terms (defaults, presets, locked and hidden parameters) in the place of the template's own."""
+    with here.db.write() as session:
+        return answer(templates.set_terms(session, reference, terms, revision=revision))
+
+
+@router.put("/{reference}/aliases/{alias}", response_model=Template)
+def promote_template(here: Here, who: Writer, reference: str, alias: str, wanted: Promote) -> Response:
+    """Have an alias mean a version. A version that would refuse callers who are right today is itself refused (409)."""
+    promotion = aliases.Promotion(
+        version=named(wanted.version),
+        allow_breaking=wanted.allow_breaking,
+        expected=wanted.expected,
+        note=wanted.note,
+    )
+    with here.db.write() as session:
+        return answer(aliases.promote(session, reference, alias, promotion, who))
+
+
+@router.get("/{reference}/aliases/{alias}", response_model=list[AliasMove])
+def alias_history(here: Here, _: Reader, reference: str, alias: str) -> Response:
+    """Which versions an alias has meant, newest first."""
+    with here.db.read() as session:
+        return answer(aliases.moves(session, reference, alias))
+
+
+@router.post("/{reference}/aliases/{alias}/rollback", response_model=Template)
+def rollback_template(here: Here, who: Writer, reference: str, alias: str, wanted: Rollback | None = None) -> Response:
+    """Have an alias mean what it meant before its last move."""
+    with here.db.write() as session:
+        return answer(aliases.rollback(session, reference, alias, who, note=wanted.note if wanted else None))
+
+
+@router.delete("/{reference}/aliases/{alias}", response_model=Template)
+def remove_alias(here: Here, who: Writer, reference: str, alias: str) -> Response:
+    """Take an alias away; its history stays."""
+    with here.db.write() as session:
+        return answer(aliases.remove(session, reference, alias, who))
 
 
 @router.delete("/{reference}", status_code=204)
