@@ -245,3 +245,22 @@ def test_who_may_only_run_moves_nothing(site: Site, versions: str) -> None:
         body = {"version": "v1"} if path == "aliases/prod" else {}
         answer = caller.request(method, f"/run_templates/{versions}/{path}", json=body)
         assert answer.status_code == 403, (method, path, answer.text)
+
+
+def test_two_runs_are_held_against_each_other(site: Site, versions: str) -> None:
+    first = run(site, f"{versions}@v1", parameters={"rate": 0.5})
+    second = run(site, f"{versions}@v2")
+    found = site.get(f"/runs/{first['id']}/diff", **{"with": second["name"]})
+    assert (found["before"], found["after"]) == (first["name"], second["name"])
+    assert ("step", "fit") in {(one["subject"], one["name"]) for one in found["versions"]}
+    told = {(one["topic"], one["name"]): one for one in found["differences"]}
+    rate = told["parameter", "rate"]
+    assert (rate["before"], rate["after"], rate["note"]) == (0.5, 0.2, "request -> default")
+    assert (told["output", "output"]["before"], told["output", "output"]["after"]) == ("rf 0.5", "rf: 0.2")
+    printed = site.penstock("run", "diff", first["name"], second["name"]).stdout
+    assert "Its code changed." in printed
+    assert "request -> default" in printed
+    assert site.api.get(f"/runs/{first['id']}/diff", params={"with": "nobody"}).status_code == 404
+    assert site.api.get(f"/runs/{first['id']}/diff").status_code == 422
+    same = site.get(f"/runs/{first['id']}/diff", **{"with": first["id"]})
+    assert (same["versions"], same["differences"]) == ([], [])

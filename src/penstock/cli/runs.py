@@ -9,7 +9,19 @@ import msgspec
 import typer
 
 from penstock.cli.options import CursorOption, OutputOption, PipelineFilter, Reference, SizeOption, group
-from penstock.cli.output import Column, Output, done, literal, show_json, show_list, show_record, show_rows, text, took
+from penstock.cli.output import (
+    Column,
+    Output,
+    done,
+    literal,
+    say,
+    show_json,
+    show_list,
+    show_record,
+    show_rows,
+    text,
+    took,
+)
 from penstock.cli.progress import conclude, outcome, watch
 from penstock.client.client import Client
 from penstock.client.page import LARGEST_PAGE
@@ -51,6 +63,21 @@ _CHILD_COLUMNS = (
     Column("STATE", lambda run: run.state),
     Column("PIPELINE", lambda run: run.pipeline_name),
     Column("TOOK", lambda run: took(run.started, run.ended)),
+)
+
+
+_CHANGE_COLUMNS = (
+    Column("WHAT", lambda change: change.subject),
+    Column("NAME", lambda change: change.name),
+    Column("CHANGE", lambda change: change.kind),
+    Column("DETAIL", lambda change: change.detail),
+)
+_DIFFERENCE_COLUMNS = (
+    Column("WHAT", lambda one: one.topic),
+    Column("NAME", lambda one: one.name),
+    Column("BEFORE", lambda one: literal(one.before)),
+    Column("AFTER", lambda one: literal(one.after)),
+    Column("NOTE", lambda one: one.note, spare=True),
 )
 
 
@@ -123,6 +150,26 @@ def cancel(run: Reference, output: OutputOption = Output.TABLE) -> None:
     """Ask a run to stop."""
     found = Client().runs.cancel(run)
     show_record(found, {"Run": found.name, "ID": found.id, "State": found.state}, output)
+
+
+@app.command()
+def diff(
+    run: Reference,
+    other: Annotated[str, typer.Argument(metavar="OTHER", help="The run to hold against it: a name or an id.")],
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Show what is different in another run."""
+    found = Client().runs.diff(run, other)
+    if output is Output.JSON:
+        show_json(found)
+        return
+    if found.versions:
+        show_rows(found.versions, _CHANGE_COLUMNS)
+        typer.echo()
+    if found.differences:
+        show_rows(found.differences, _DIFFERENCE_COLUMNS)
+    elif not found.versions:
+        say("Nothing is different.")
 
 
 @app.command()

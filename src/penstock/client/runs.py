@@ -15,6 +15,7 @@ from penstock.client.events import EventStream, RunEvent
 from penstock.client.page import LARGEST_PAGE, Page
 from penstock.errors import InvalidInput, ServerUnreachable
 from penstock.ids import new_id
+from penstock.model.comparison import Comparison
 from penstock.model.configuration import said
 from penstock.model.launch import Ticket
 from penstock.model.run import LogLine, Run, StepRun
@@ -117,6 +118,11 @@ class Runs:
         """Note metadata and tags on a run, whether it has ended or not; with `step`, metadata on that step of it."""
         notes = given(metadata=metadata, add_tags=list(add_tags), remove_tags=list(remove_tags), step=step)
         return self._connection.fetch(Run, "PATCH", _at(run), json=notes)
+
+    def diff(self, run: Run | str, other: Run | str) -> Comparison:
+        """What is different in `other`: versions, values and their origins, inputs, steps, metrics, outputs, times."""
+        query = {"with": other.id if isinstance(other, Run) else other}
+        return self._connection.fetch(Comparison, "GET", _at(run, "diff"), query=query)
 
     def delete(self, run: Run | str) -> None:
         """Remove an ended run with its steps, logs and history. Raises `Conflict` if it has not ended."""

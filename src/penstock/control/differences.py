@@ -1,4 +1,4 @@
-"""Two versions of a template side by side, with those whom the difference would hit."""
+"""Two versions of a template side by side, with those whom the difference would hit; and two runs side by side."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from dataclasses import replace
 
 from penstock.control import snapshots, templates
 from penstock.errors import InvalidInput
+from penstock.model.comparison import Comparison, Facts, differences
 from penstock.model.configuration import PipelineRunConfiguration
 from penstock.model.difference import Difference, Hit, cache_lost, changes
 from penstock.model.inputs import given_of, resolve
 from penstock.model.snapshot import Snapshot
 from penstock.model.template import Template
-from penstock.store import runs
+from penstock.store import artifacts, runs
 from penstock.store.paging import LARGEST, Window
 from penstock.store.runs import RunFilter
 from penstock.store.session import ReadSession
@@ -44,6 +45,26 @@ def compare(rs: ReadSession, template: Template, before: int, after: int) -> Dif
         hits=hits,
         breaking=bool(hits) or any(one.breaking for one in found),
     )
+
+
+def of_runs(rs: ReadSession, before: str, after: str) -> Comparison:
+    """What is different between two runs, by id or name; of any pipelines, ended or not. Raises `NotFound`."""
+    old, new = (_facts(rs, one) for one in (before, after))
+    snapshot, other = (snapshots.get(rs, facts.run.snapshot_id) for facts in (old, new))
+    return Comparison(
+        before=old.run.name,
+        after=new.run.name,
+        versions=tuple(changes(snapshot.content, other.content)) if snapshot.id != other.id else (),
+        differences=tuple(differences(old, new)),
+    )
+
+
+def _facts(rs: ReadSession, reference: str) -> Facts:
+    run = runs.get(rs, reference)
+    steps = runs.steps(rs, run.id)
+    used = {one for step in steps.values() for one in (*step.inputs.values(), *step.outputs.values())}
+    known = artifacts.get_many(rs, used)
+    return Facts(run, steps, {identity: one.digest for identity, one in known.items()})
 
 
 def _inputs(rs: ReadSession, template: Template) -> list[tuple[Hit, PipelineRunConfiguration]]:

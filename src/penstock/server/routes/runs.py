@@ -13,9 +13,10 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
-from penstock.control import journal, runs
+from penstock.control import differences, journal, runs
 from penstock.control.installation import Installation
 from penstock.errors import Forbidden
+from penstock.model.comparison import Comparison
 from penstock.model.configuration import PipelineRunConfiguration
 from penstock.model.run import Batch, Receipt, Run, RunState, StepRun
 from penstock.server.access import Here, Reader, Runner, Worker, Writer
@@ -111,6 +112,15 @@ async def get_run(request: Request, here: Here, _: Reader, reference: str) -> Re
     if wait:
         run = await wait_for_end(here, run, wait)
     return answer(run, headers=waited(wait))
+
+
+@router.get("/{reference}/diff", response_model=Comparison)
+def diff_run(
+    here: Here, _: Reader, reference: str, other: Annotated[str, Query(alias="with", description="Id or name.")]
+) -> Response:
+    """What is different in another run: versions, values and their origins, inputs, steps, metrics, outputs, times."""
+    with here.db.read() as session:
+        return answer(differences.of_runs(session, reference, other))
 
 
 @router.patch("/{reference}", response_model=Run)
