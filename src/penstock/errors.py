@@ -7,6 +7,7 @@ PenstockError                     500
 ├── NotFound (LookupError)        404
 ├── Conflict                      409
 │   ├── BreakingChange            409   errors[]: what would break, and whom
+│   ├── PlanChanged               409
 │   ├── StaleFence                409
 │   └── CodeMissing               409
 ├── TooLarge                      413
@@ -124,6 +125,12 @@ class BreakingChange(Conflict):
     """Callers that are right today would be refused."""
 
     slug = "breaking-change"
+
+
+class PlanChanged(Conflict):
+    """What was planned is not what would happen now."""
+
+    slug = "plan-changed"
 
 
 class StaleFence(Conflict):

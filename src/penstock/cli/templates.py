@@ -23,6 +23,7 @@ from penstock.cli.options import (
     group,
 )
 from penstock.cli.output import Column, Output, command, done, say, show_json, show_list, show_record, show_rows
+from penstock.cli.plans import show_plan
 from penstock.cli.progress import launched
 from penstock.client import configuration
 from penstock.client.client import Client
@@ -101,6 +102,12 @@ def run(
     preset: Annotated[
         str | None, typer.Option("--preset", help="Values that the template has under this name.")
     ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Show what it would do, step by step, and start nothing.")
+    ] = False,
+    plan_token: Annotated[
+        str | None, typer.Option("--plan-token", help="Start it only if the plan with this token still holds.")
+    ] = None,
     wait: WaitOption = True,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -114,7 +121,12 @@ def run(
         run_name=run_name,
         preset=preset,
     )
-    launched(client, client.templates.run(template, **given), output, wait=wait)
+    if plan:
+        if plan_token is not None:
+            raise InvalidInput("Give --plan to see a plan, or --plan-token to hold a run to one.")
+        show_plan(client.templates.plan(template, **given), output)
+        return
+    launched(client, client.templates.run(template, plan_token=plan_token, **given), output, wait=wait)
 
 
 @app.command()

@@ -18,6 +18,7 @@ from penstock.ids import new_id
 from penstock.model.comparison import Comparison
 from penstock.model.configuration import said
 from penstock.model.launch import Ticket
+from penstock.model.plan import Plan
 from penstock.model.run import LogLine, Run, StepRun
 
 LONGEST_WAIT = 30
@@ -76,6 +77,7 @@ class Runs:
         snapshot_id: str | None = None,
         wait: float | None = None,
         idempotency_key: str | None = None,
+        plan_token: str | None = None,
         **configuration: Unpack[Configuration],
     ) -> Run:
         """Start a run of exactly one target: a pipeline's latest snapshot, a template (`name`, `name@vN`), a snapshot.
@@ -83,14 +85,27 @@ class Runs:
         With `wait` (seconds) the answer comes when the run has ended or the time is up, whichever is first. The request
         has an idempotency key, its own or the one given: it is repeated for some 10 s if need be, and there is one run.
         """
-        target = given(pipeline=pipeline, template=template, snapshot_id=snapshot_id)
-        if len(target) != 1:
-            raise InvalidInput(
-                "Name exactly one thing to run: a pipeline, a template, or a snapshot; "
-                f"{'none was' if not target else ' and '.join(target) + ' were'} given."
-            )
-        body = {**target, **_body(configuration)}
-        return self._connection.once(Run, "/runs", key=idempotency_key or new_id(), json=body, **_patience(wait))
+        body = {**_target(pipeline, template, snapshot_id), **_body(configuration)}
+        options = _patience(wait)
+        if plan_token is not None:
+            options["headers"] = {**options.get("headers", {}), "Plan-Token": plan_token}
+        return self._connection.once(Run, "/runs", key=idempotency_key or new_id(), json=body, **options)
+
+    def plan(
+        self,
+        *,
+        pipeline: str | None = None,
+        template: str | None = None,
+        snapshot_id: str | None = None,
+        **configuration: Unpack[Configuration],
+    ) -> Plan:
+        """What `start` with the same would do, step by step. Nothing is started.
+
+        Its `token`, given to `start` as `plan_token`, holds that start to it: `PlanChanged` if anything has moved since.
+        """
+        target = _target(pipeline, template, snapshot_id)
+        body = {**target, **said(checked(given(**configuration)))}
+        return self._connection.fetch(Plan, "POST", "/runs/plan", json=body)
 
     def claim(self, *, snapshot_id: str, **configuration: Unpack[Configuration]) -> tuple[Run, Ticket]:
         """Start a run that the caller carries out itself, with the ticket that lets it report."""
@@ -202,6 +217,16 @@ class Runs:
 
 def _at(run: Run | str, *rest: str) -> str:
     return path("runs", run.id if isinstance(run, Run) else run, *rest)
+
+
+def _target(pipeline: str | None, template: str | None, snapshot_id: str | None) -> dict[str, str]:
+    target = given(pipeline=pipeline, template=template, snapshot_id=snapshot_id)
+    if len(target) != 1:
+        raise InvalidInput(
+            "Name exactly one thing to run: a pipeline, a template, or a snapshot; "
+            f"{'none was' if not target else ' and '.join(target) + ' were'} given."
+        )
+    return target
 
 
 def _body(configuration: Configuration) -> dict[str, Any]:

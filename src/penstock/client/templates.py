@@ -11,6 +11,7 @@ from penstock.client.page import Page
 from penstock.client.runs import Runs
 from penstock.model import reading
 from penstock.model.difference import Difference
+from penstock.model.plan import Plan
 from penstock.model.run import Run
 from penstock.model.template import AliasMove, Template, TemplateDetail
 from penstock.model.terms import Terms
@@ -117,7 +118,14 @@ class Templates:
         *,
         wait: float | None = None,
         idempotency_key: str | None = None,
+        plan_token: str | None = None,
         **configuration: Unpack[Configuration],
     ) -> Run:
         """Start a run of the template; the rest is as in `Runs.start`."""
-        return self._runs.start(template=ref, wait=wait, idempotency_key=idempotency_key, **configuration)
+        return self._runs.start(
+            template=ref, wait=wait, idempotency_key=idempotency_key, plan_token=plan_token, **configuration
+        )
+
+    def plan(self, ref: str, **configuration: Unpack[Configuration]) -> Plan:
+        """What `run` with the same would do, step by step; see `Runs.plan`."""
+        return self._runs.plan(template=ref, **configuration)

@@ -2,45 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from penstock.control import snapshots, templates
-from penstock.control.artifacts import resolve as resolve_artifact
+from penstock.control import plans, snapshots
 from penstock.control.bell import QUEUE
 from penstock.control.installation import Installation, now
-from penstock.errors import Conflict, InvalidInput, KeyReused, NotFound, Unavailable, fault, found
+from penstock.control.targets import Target, prepare
+from penstock.errors import Conflict, KeyReused, Unavailable, fault, found
 from penstock.ids import check_name, new_id
 from penstock.model.account import Principal
-from penstock.model.artifact import FROZEN, Artifact, Use, is_reference
-from penstock.model.cache import Earlier, Found, Lookup
+from penstock.model.artifact import Use
 from penstock.model.configuration import PipelineRunConfiguration, besides_values, filled_in, laid_over
-from penstock.model.inputs import resolve
 from penstock.model.launch import Ticket
-from penstock.model.run import Cause, Progress, Run, RunState, StepRun, advance, end
+from penstock.model.run import Cause, Progress, Run, RunState, advance, end
 from penstock.model.snapshot import Snapshot
 from penstock.model.stack import Component, Stack
-from penstock.model.terms import Terms
 from penstock.store import artifacts, events, idempotency, runs, stacks
 from penstock.store.session import ReadSession, WriteSession
 
 TOKEN_LIFETIME = 30 * 24 * 3600.0
 """Seconds for which a run's token is valid at most; it is refused as soon as the run has ended."""
-
-
-FOLLOWING = 250
-"""Of the run that has what was looked for, so many further results are told at once."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Target:
-    """What to run, in one of three ways: a template (`name`, `name@vN`, id), a snapshot, a pipeline (its latest)."""
-
-    template: str | None = None
-    snapshot: str | None = None
-    pipeline: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +41,8 @@ class Options:
 
     once: Once | None = None
     claim: bool = False
+    plan: str | None = None
+    """The token of a plan: unless everything is still as it was planned, nothing is started."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,24 +64,22 @@ def start(
     """Check everything, write the run, and have it carried out once the transaction is committed.
 
     Raises `NotFound` for an unknown target, `InvalidInput` with every mistake in the input, `KeyReused` for an
-    idempotency key of another request; then nothing was written.
+    idempotency key of another request, `PlanChanged`; then nothing was written.
     """
     if options.once is not None:
         earlier = _earlier(ws, options.once, cause)
         if earlier is not None:
             return Started(run=earlier, replayed=True)
-    snapshot, terms, origin = _resolved(ws, target)
-    if not snapshot.runnable and not options.claim:
-        raise Conflict(f"This snapshot cannot be run: {snapshot.content.code_note or 'its code was not archived'}.")
-    effective = resolve(snapshot, configuration, terms)
-    parameters, given_artifacts = _frozen_artifacts(ws, snapshot, effective.parameters)
-    said = effective.configuration
+    prepared = prepare(ws, target, configuration, here=options.claim)
+    if options.plan is not None:
+        plans.check(ws, prepared, options.plan)
+    effective, said = prepared.effective, prepared.effective.configuration
     identity, at = new_id(), now()
     run = replace(
-        origin,
+        prepared.origin,
         id=identity,
-        name=_name(said, snapshot, identity, at),
-        parameters=parameters,
+        name=_name(said, prepared.snapshot, identity, at),
+        parameters=effective.parameters,
         step_parameters=effective.step_parameters,
         origins=effective.origins,
         configuration=besides_values(said),
@@ -115,7 +99,7 @@ def start(
         ws,
         [
             Use(artifact_id=one.id, run_id=run.id, step="", kind="parameter", name=name)
-            for name, one in given_artifacts.items()
+            for name, one in prepared.artifacts.items()
         ],
     )
     if options.once is not None:
@@ -133,27 +117,6 @@ def start(
             raise Unavailable("A request with this key is being answered. Send it again.", headers={"Retry-After": "1"})
     _note(ws, installation, run)
     return Started(run=run)
-
-
-def _frozen_artifacts(
-    rs: ReadSession, snapshot: Snapshot, parameters: dict[str, Any]
-) -> tuple[dict[str, Any], dict[str, Artifact]]:
-    """The parameters with each artifact by its id, whatever its name means later; and those artifacts.
-
-    Raises `InvalidInput` with every reference that means nothing.
-    """
-    given: dict[str, Artifact] = {}
-    faults = []
-    for name, described in snapshot.content.parameter_schema.get("properties", {}).items():
-        if not is_reference(described) or parameters.get(name) is None:
-            continue
-        try:
-            given[name] = resolve_artifact(rs, str(parameters[name]), at=f"/parameters/{name}")
-        except NotFound as error:
-            faults += error.errors or [fault(f"/parameters/{name}", error.detail)]
-    if faults:
-        raise InvalidInput("The artifacts that were given are not there; nothing was started.", errors=faults)
-    return parameters | {name: f"{FROZEN}{one.id}" for name, one in given.items()}, given
 
 
 def _name(said: PipelineRunConfiguration, snapshot: Snapshot, identity: str, at: datetime) -> str:
@@ -209,38 +172,6 @@ def annotate(ws: WriteSession, installation: Installation, reference: str, notes
     runs.annotate(ws, run)
     ws.after_commit(lambda: installation.bell.ring(run.id))
     return run
-
-
-def look_up(rs: ReadSession, wanted: Lookup) -> Found:
-    """Earlier results of a step under a key, or else what its last run hung on. Results whose artifacts are gone are none."""
-    known = runs.earlier(rs, wanted.key)
-    fresh = [one for one in known if wanted.not_before is None or (one.ended or one.created) >= wanted.not_before]
-    for one in fresh:
-        hit = _earlier_results(rs, [one]).get(wanted.key)
-        if hit is not None:
-            return Found(hit=hit, following=_earlier_results(rs, runs.remembered_after(rs, one, FOLLOWING)))
-    latest = runs.latest_remembered(rs, wanted.pipeline_id, wanted.step)
-    before = _results_of(latest, runs.get(rs, latest.run_id).name, {}) if latest is not None else None
-    return Found(latest=before, expired=bool(known) and not fresh)
-
-
-def _earlier_results(rs: ReadSession, steps: Sequence[StepRun]) -> dict[str, Earlier]:
-    """What these step runs, of one run, made, by key; those whose artifacts are not all there are left out."""
-    made = artifacts.get_many(rs, (artifact_id for step in steps for artifact_id in step.outputs.values()))
-    name = runs.get(rs, steps[0].run_id).name if steps else ""
-    whole = [step for step in steps if made.keys() >= set(step.outputs.values())]
-    return {step.cache.key: _results_of(step, name, made) for step in whole if step.cache and step.cache.key}
-
-
-def _results_of(step: StepRun, run_name: str, made: Mapping[str, Artifact]) -> Earlier:
-    return Earlier(
-        run_id=step.run_id,
-        run_name=run_name,
-        step=step.step,
-        parts=step.cache.parts if step.cache else {},
-        outputs={output: made[one] for output, one in step.outputs.items() if one in made},
-        ended=step.ended or step.created,
-    )
 
 
 def delete(ws: WriteSession, reference: str) -> Run:
@@ -324,35 +255,6 @@ def _earlier(ws: WriteSession, once: Once, cause: Cause) -> Run | None:
 
 def _scope(cause: Cause) -> str:
     return cause.account_id or cause.account
-
-
-def _resolved(rs: ReadSession, target: Target) -> tuple[Snapshot, Terms | None, Run]:
-    """The snapshot that `target` means, the terms of its template, and a run record that knows where it comes from."""
-    given = [name for name in ("template", "snapshot", "pipeline") if getattr(target, name) is not None]
-    if len(given) != 1:
-        mistakes = [fault(f"/{name}", "Give exactly one of the three.") for name in given or ["template"]]
-        raise InvalidInput("Say what to run: a template, a snapshot or a pipeline.", errors=mistakes)
-    template = version = None
-    if target.template is not None:
-        template, version = templates.meant(rs, target.template)
-        snapshot = snapshots.get(rs, version.snapshot_id)
-    elif target.snapshot is not None:
-        snapshot = snapshots.get(rs, target.snapshot)
-    else:
-        snapshot = snapshots.latest_runnable(rs, str(target.pipeline))
-    run = Run(
-        id="",
-        name="",
-        state=RunState.QUEUED,
-        pipeline_id=snapshot.pipeline_id,
-        pipeline_name=snapshot.content.pipeline,
-        snapshot_id=snapshot.id,
-        template_id=template.id if template else None,
-        template_name=template.name if template else None,
-        template_version=version.version if version else None,
-        created=now(),
-    )
-    return snapshot, template.terms if template else None, run
 
 
 def cause_of(principal: Principal, *, direct: bool, parent_run_id: str | None, parent_step: str | None) -> Cause:

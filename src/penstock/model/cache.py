@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
+import msgspec
+
+from penstock.ids import digest_of
 from penstock.model.artifact import Artifact
 
 
@@ -63,6 +67,36 @@ class Found:
 
     following: dict[str, Earlier] = field(default_factory=dict)
     """With a hit: by key, what the same run made next. Whoever comes to the same steps need not ask again."""
+
+
+FORMAT = "1"
+"""Goes into every key: to be changed when keys are made otherwise."""
+
+SHOWN = 16
+"""Digits of the digest of a part that are kept: enough to tell whether it has changed."""
+
+
+def canonical(value: Any, plain: Callable[[Any], Any] | None = None) -> str:
+    """`value` as JSON text, always the same for the same value; `plain` makes JSON of what is none.
+
+    Raises what msgspec raises for a value that has no such form.
+    """
+    return msgspec.json.encode(value, order="deterministic", enc_hook=plain).decode()
+
+
+def digest(content: Any) -> str:
+    """SHA-256 of a text, or of the canonical JSON of any other value."""
+    return digest_of((content if isinstance(content, str) else canonical(content)).encode())
+
+
+def key_of(step: str, parts: Mapping[str, str]) -> str:
+    """What results of the step with this name are found by, from the digests of all that they hang on."""
+    return digest([FORMAT, step, sorted(parts.items())])
+
+
+def shown(parts: Mapping[str, str]) -> dict[str, str]:
+    """The parts as they are kept beside a key."""
+    return {name: one[:SHOWN] for name, one in parts.items()}
 
 
 def explain(parts: Mapping[str, str], found: Found) -> str:

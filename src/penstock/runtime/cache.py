@@ -17,21 +17,15 @@ from penstock.author.text import source_text
 from penstock.client.transport import Transport
 from penstock.errors import InvalidInput, PenstockError, fault, pointer
 from penstock.model.artifact import Artifact
-from penstock.model.cache import CacheNote, Earlier, Found, Lookup, explain
+from penstock.model.cache import CacheNote, Earlier, Found, Lookup, canonical, explain, key_of, shown
 from penstock.model.configuration import CachePolicy
 from penstock.runtime import hooks
 from penstock.runtime.step import Call
 from penstock.settings import Settings
 from penstock.stack.contracts import ArtifactStore
 
-FORMAT = "1"
-"""Goes into every key: to be changed when keys are made otherwise."""
-
 _MOST_KNOWN = 10_000
 _CHUNK = 1024 * 1024
-_SHOWN = 16
-"""Digits of the digest of a part: enough to tell whether it has changed."""
-
 Ask = Callable[[Lookup], Found]
 ArtifactOf = Callable[[Handle], Artifact]
 
@@ -65,23 +59,22 @@ class StepCache:
             parts = dict(self._parts(call, policy, given, artifact_of))
         except _Untold as reason:
             return CacheNote(reason=f"Not looked for in the cache: {reason}"), None
-        key = _digest([FORMAT, call.step.name, sorted(parts.items())])
-        shown = {name: digest[:_SHOWN] for name, digest in parts.items()}
+        key, told = key_of(call.step.name, parts), shown(parts)
         oldest = policy.expires_after
         not_before = None if oldest is None else datetime.now(UTC) - timedelta(seconds=oldest)
         wanted = Lookup(pipeline_id=self._pipeline_id, step=call.step.name, key=key, not_before=not_before)
-        note = partial(CacheNote, key=key, parts=shown)
+        note = partial(CacheNote, key=key, parts=told)
         try:
             found = self._found(wanted)
         except PenstockError as error:
             return note(reason=f"Not looked for in the cache: {error.detail}"), None
         hit = found.hit
         if hit is None:
-            return note(reason=explain(shown, found)), None
+            return note(reason=explain(told, found)), None
         unfit = self._unfit(hit.outputs.values())
         if unfit is not None:
             return note(reason=f"Not taken from the cache: {unfit}"), None
-        return note(hit=True, reason=explain(shown, found), from_run=hit.run_id, from_step=hit.step), hit
+        return note(hit=True, reason=explain(told, found), from_run=hit.run_id, from_step=hit.step), hit
 
     def remarks(self) -> list[str]:
         """Which arguments were to be ignored that no step had."""
@@ -188,7 +181,7 @@ def _json_digest(name: str, value: Any) -> str:
 def _canonical(name: str, value: Any) -> str:
     """`value` as JSON text, always the same for the same value. Raises `_Untold` for what has none."""
     try:
-        return msgspec.json.encode(value, order="deterministic", enc_hook=_plain).decode()
+        return canonical(value, _plain)
     except (TypeError, NotImplementedError, ValueError, OverflowError, RecursionError):
         what = f"argument '{name}'" if name.isidentifier() else name
         raise _Untold(f"{what} is a {type(value).__qualname__}, which has no form as JSON.") from None

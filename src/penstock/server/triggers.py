@@ -13,6 +13,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from penstock.control import runs
 from penstock.control.installation import Installation
+from penstock.control.targets import Target
 from penstock.errors import InvalidInput, fault
 from penstock.model.account import Principal
 from penstock.model.configuration import PipelineRunConfiguration, said
@@ -43,7 +44,7 @@ class ParentStep(Strict):
 class Trigger:
     """One wish to start a run, whoever brings it."""
 
-    target: runs.Target
+    target: Target
     configuration: PipelineRunConfiguration
     principal: Principal
     parent: ParentStep | None = None
@@ -59,7 +60,7 @@ class Trigger:
 async def trigger(request: Request, here: Installation, wish: Trigger) -> Response:
     """Start the run, wait if the caller prefers to, and answer: 202 while it goes on, 200 when it has ended."""
     wait = preferred_wait(request)
-    options = runs.Options(once=_once(request, wish), claim=wish.claim)
+    options = runs.Options(once=_once(request, wish), claim=wish.claim, plan=request.headers.get("plan-token"))
     started = await run_in_threadpool(_start, here, wish, options)
     if wish.claim:
         return answer({"run": started.run, "ticket": await run_in_threadpool(_ticket, here, started.run)}, 201)

@@ -13,6 +13,7 @@ import pytest
 from penstock.control import runs, snapshots, stacks, templates
 from penstock.control.bell import Bell
 from penstock.control.installation import Installation, now
+from penstock.control.targets import Target
 from penstock.control.tokens import Signer
 from penstock.ids import digest_of
 from penstock.model.configuration import PipelineRunConfiguration, laid_over
@@ -77,7 +78,7 @@ class House:
         inputs = laid_over(said or PipelineRunConfiguration(), given)
         with self.here.db.write() as session:
             return runs.start(
-                session, self.here, runs.Target(template=target), inputs, runs.Options(**options), cause or Cause()
+                session, self.here, Target(template=target), inputs, runs.Options(**options), cause or Cause()
             )
 
     def run(self, reference: str) -> Run:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from penstock.control import runs, snapshots
+from penstock.control.targets import Target
 from penstock.errors import Conflict, InvalidInput, KeyReused, NotFound
 from penstock.model.configuration import PipelineRunConfiguration
 from penstock.model.run import Cause, RunState
@@ -23,8 +24,8 @@ def test_a_run_knows_where_it_comes_from(daily: House) -> None:
 
 def test_a_target_is_exactly_one_thing(daily: House) -> None:
     with daily.here.db.write() as session, pytest.raises(InvalidInput, match="Say what to run"):
-        runs.start(session, daily.here, runs.Target(), PipelineRunConfiguration(), runs.Options(), Cause())
-    both = runs.Target(template="daily", pipeline="train")
+        runs.start(session, daily.here, Target(), PipelineRunConfiguration(), runs.Options(), Cause())
+    both = Target(template="daily", pipeline="train")
     with daily.here.db.write() as session, pytest.raises(InvalidInput, match="Say what to run"):
         runs.start(session, daily.here, both, PipelineRunConfiguration(), runs.Options(), Cause())
 
@@ -33,14 +34,14 @@ def test_a_pipeline_means_its_latest_runnable_snapshot(daily: House) -> None:
     newest = daily.snapshot(replace(CONTENT, description="newer"))
     daily.snapshot(replace(CONTENT, code=None, code_note="It was a notebook."))
     with daily.here.db.write() as session:
-        target = runs.Target(pipeline="train")
+        target = Target(pipeline="train")
         started = runs.start(session, daily.here, target, PipelineRunConfiguration(), runs.Options(), Cause())
     assert started.run.snapshot_id == newest.id
 
 
 def test_a_snapshot_without_code_cannot_be_launched_but_claimed(house: House) -> None:
     snapshot = house.snapshot(replace(CONTENT, code=None, code_note="It was a notebook."))
-    target = runs.Target(snapshot=snapshot.id)
+    target = Target(snapshot=snapshot.id)
     with house.here.db.write() as session, pytest.raises(Conflict, match="notebook"):
         runs.start(session, house.here, target, PipelineRunConfiguration(), runs.Options(), Cause())
     with house.here.db.write() as session:

@@ -8,7 +8,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
-from penstock.control import runs, snapshots
+from penstock.control import snapshots
+from penstock.control.targets import Target
 from penstock.errors import InvalidInput, fault
 from penstock.model.configuration import PipelineRunConfiguration, said
 from penstock.model.run import Run
@@ -83,4 +84,4 @@ async def run_snapshot(
 ) -> Response:
     """Trigger a run of the snapshot. An answer of 2xx means that the run is stored and will be carried out."""
     given = configuration.unwrapped() if configuration else PipelineRunConfiguration()
-    return await trigger(request, here, Trigger(runs.Target(snapshot=reference), given, who))
+    return await trigger(request, here, Trigger(Target(snapshot=reference), given, who))

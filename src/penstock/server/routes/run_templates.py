@@ -7,9 +7,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from penstock.control import aliases, differences, runs, templates
+from penstock.control import aliases, differences, plans, templates
+from penstock.control.targets import Target
 from penstock.model.configuration import PipelineRunConfiguration
 from penstock.model.difference import Difference
+from penstock.model.plan import Plan
 from penstock.model.run import Run
 from penstock.model.template import AliasMove, Template, TemplateDetail, named
 from penstock.model.terms import Terms
@@ -171,6 +173,16 @@ def delete_template(here: Here, _: Writer, reference: str) -> Response:
     return Response(status_code=204)
 
 
+@router.post("/{reference}/plan", response_model=Plan)
+def plan_template(
+    here: Here, _: Runner, reference: str, configuration: PipelineRunConfiguration | None = None
+) -> Response:
+    """What a trigger would do, step by step, and a token: sent with the trigger (`Plan-Token`), it holds it to this."""
+    with here.db.read() as session:
+        target = Target(template=reference)
+        return answer(plans.plan(session, here, target, configuration or PipelineRunConfiguration()))
+
+
 @router.post("/{reference}/runs", response_model=Run, status_code=202)
 async def run_template(
     request: Request,
@@ -180,5 +192,5 @@ async def run_template(
     configuration: PipelineRunConfiguration | None = None,
 ) -> Response:
     """Trigger a run of the template. An answer of 2xx means that the run is stored and will be carried out."""
-    wish = Trigger(runs.Target(template=reference), configuration or PipelineRunConfiguration(), who)
+    wish = Trigger(Target(template=reference), configuration or PipelineRunConfiguration(), who)
     return await trigger(request, here, wish)

@@ -13,11 +13,13 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
-from penstock.control import differences, journal, runs
+from penstock.control import differences, journal, plans, runs
 from penstock.control.installation import Installation
+from penstock.control.targets import Target
 from penstock.errors import Forbidden
 from penstock.model.comparison import Comparison
 from penstock.model.configuration import PipelineRunConfiguration
+from penstock.model.plan import Plan
 from penstock.model.run import Batch, Receipt, Run, RunState, StepRun
 from penstock.server.access import Here, Reader, Runner, Worker, Writer
 from penstock.server.bodies import ListQuery, Page, Strict, answer, listing, record
@@ -56,12 +58,18 @@ class RunQuery(ListQuery):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StartRun(PipelineRunConfiguration):
-    """What to run (exactly one of three), how, and for whom."""
+class PlanRun(PipelineRunConfiguration):
+    """What to run (exactly one of three), and how."""
 
     template: Annotated[str | None, Field(description="`name`, `name@vN` or id.")] = None
     snapshot_id: Annotated[str | None, Field(description="Id or name of a snapshot.")] = None
     pipeline: Annotated[str | None, Field(description="Id or name: its latest runnable snapshot.")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartRun(PlanRun):
+    """What to run (exactly one of three), how, and for whom."""
+
     claim: Annotated[bool, Field(description="The caller carries the run out itself.")] = False
     step_run: Annotated[ParentStep | None, Field(description="The step that starts this run.")] = None
 
@@ -84,8 +92,16 @@ class EventQuery(ListQuery):
 @router.post("", response_model=Run, status_code=202)
 async def start_run(request: Request, here: Here, who: Runner, wanted: StartRun) -> Response:
     """Start a run of a template, a snapshot or a pipeline."""
-    target = runs.Target(template=wanted.template, snapshot=wanted.snapshot_id, pipeline=wanted.pipeline)
+    target = Target(template=wanted.template, snapshot=wanted.snapshot_id, pipeline=wanted.pipeline)
     return await trigger(request, here, Trigger(target, plain(wanted), who, wanted.step_run, wanted.claim))
+
+
+@router.post("/plan", response_model=Plan)
+def plan_run(here: Here, _: Runner, wanted: PlanRun) -> Response:
+    """What a trigger would do, step by step, and a token: sent with the trigger (`Plan-Token`), it holds it to this."""
+    target = Target(template=wanted.template, snapshot=wanted.snapshot_id, pipeline=wanted.pipeline)
+    with here.db.read() as session:
+        return answer(plans.plan(session, here, target, plain(wanted)))
 
 
 @router.get("", response_model=Page[Run])

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from penstock.control import runs as control
+from penstock.control import cache as control
 from penstock.control.installation import Installation
 from penstock.model.cache import Found, Lookup
 from penstock.model.run import StepRun, StepState

@@ -1,0 +1,109 @@
+"""What a trigger names and gives, held against what there is: all that can be found wrong before anything is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from penstock.control import snapshots, templates
+from penstock.control.artifacts import resolve as resolve_artifact
+from penstock.control.installation import now
+from penstock.errors import Conflict, InvalidInput, NotFound, fault
+from penstock.model.artifact import FROZEN, Artifact, is_reference
+from penstock.model.configuration import PipelineRunConfiguration
+from penstock.model.inputs import Effective, resolve
+from penstock.model.run import Run, RunState
+from penstock.model.snapshot import Snapshot
+from penstock.model.terms import Terms
+from penstock.store.session import ReadSession
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What to run, in one of three ways: a template (`name`, `name@vN`, id), a snapshot, a pipeline (its latest)."""
+
+    template: str | None = None
+    snapshot: str | None = None
+    pipeline: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A trigger that could be carried out now."""
+
+    snapshot: Snapshot
+    effective: Effective
+    """Artifacts among the parameters stand by their ids."""
+
+    artifacts: dict[str, Artifact]
+    """Parameter -> the artifact that it is."""
+
+    origin: Run
+    """A run record that knows where it comes from, and nothing else yet."""
+
+
+def prepare(
+    rs: ReadSession, target: Target, configuration: PipelineRunConfiguration, *, here: bool = False
+) -> Prepared:
+    """Find what `target` means and lay the configuration over it.
+
+    Raises `NotFound` for an unknown target, `InvalidInput` with every mistake in the input, and `Conflict` for a snapshot
+    that no launcher can carry out, unless the caller does it (`here`).
+    """
+    snapshot, terms, origin = _resolved(rs, target)
+    if not snapshot.runnable and not here:
+        raise Conflict(f"This snapshot cannot be run: {snapshot.content.code_note or 'its code was not archived'}.")
+    effective = resolve(snapshot, configuration, terms)
+    parameters, given = _frozen_artifacts(rs, snapshot, effective.parameters)
+    return Prepared(
+        snapshot=snapshot, effective=replace(effective, parameters=parameters), artifacts=given, origin=origin
+    )
+
+
+def _frozen_artifacts(
+    rs: ReadSession, snapshot: Snapshot, parameters: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Artifact]]:
+    """The parameters with each artifact by its id, whatever its name means later; and those artifacts.
+
+    Raises `InvalidInput` with every reference that means nothing.
+    """
+    given: dict[str, Artifact] = {}
+    faults = []
+    for name, described in snapshot.content.parameter_schema.get("properties", {}).items():
+        if not is_reference(described) or parameters.get(name) is None:
+            continue
+        try:
+            given[name] = resolve_artifact(rs, str(parameters[name]), at=f"/parameters/{name}")
+        except NotFound as error:
+            faults += error.errors or [fault(f"/parameters/{name}", error.detail)]
+    if faults:
+        raise InvalidInput("The artifacts that were given are not there; nothing was started.", errors=faults)
+    return parameters | {name: f"{FROZEN}{one.id}" for name, one in given.items()}, given
+
+
+def _resolved(rs: ReadSession, target: Target) -> tuple[Snapshot, Terms | None, Run]:
+    given = [name for name in ("template", "snapshot", "pipeline") if getattr(target, name) is not None]
+    if len(given) != 1:
+        mistakes = [fault(f"/{name}", "Give exactly one of the three.") for name in given or ["template"]]
+        raise InvalidInput("Say what to run: a template, a snapshot or a pipeline.", errors=mistakes)
+    template = version = None
+    if target.template is not None:
+        template, version = templates.meant(rs, target.template)
+        snapshot = snapshots.get(rs, version.snapshot_id)
+    elif target.snapshot is not None:
+        snapshot = snapshots.get(rs, target.snapshot)
+    else:
+        snapshot = snapshots.latest_runnable(rs, str(target.pipeline))
+    run = Run(
+        id="",
+        name="",
+        state=RunState.QUEUED,
+        pipeline_id=snapshot.pipeline_id,
+        pipeline_name=snapshot.content.pipeline,
+        snapshot_id=snapshot.id,
+        template_id=template.id if template else None,
+        template_name=template.name if template else None,
+        template_version=version.version if version else None,
+        created=now(),
+    )
+    return snapshot, template.terms if template else None, run
