@@ -21,7 +21,7 @@ from penstock.cli.options import (
     WaitOption,
     group,
 )
-from penstock.cli.output import Column, Output, command, done, say, show_list, show_record
+from penstock.cli.output import Column, Output, command, done, say, show_json, show_list, show_record
 from penstock.cli.progress import launched
 from penstock.client.client import Client
 from penstock.errors import InvalidInput
@@ -67,6 +67,15 @@ def show(template: Reference, output: OutputOption = Output.TABLE) -> None:
         "Configuration": json.dumps(said(detail.config_template), indent=2, ensure_ascii=False),
     }
     show_record(detail.plain(), fields, output)
+
+
+@app.command()
+def openapi(template: Reference) -> None:
+    """Print the OpenAPI document of a version (NAME, NAME@vN).
+
+    A typed client for this very version can be generated from it.
+    """
+    show_json(Client().templates.openapi(template))
 
 
 @app.command()

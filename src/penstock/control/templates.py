@@ -105,10 +105,15 @@ def meant(rs: ReadSession, reference: str) -> tuple[Template, TemplateVersion]:
     return template, found(version, f"version of run template '{template.name}'", f"v{number}")
 
 
+def content_of(rs: ReadSession, reference: str) -> tuple[Template, TemplateVersion, Snapshot]:
+    """What `reference` stands for, with the snapshot that this version is."""
+    template, version = meant(rs, reference)
+    return template, version, snapshots.get(rs, version.snapshot_id)
+
+
 def describe(rs: ReadSession, reference: str) -> TemplateDetail:
     """The template with the parameters of the version that `reference` means."""
-    template, version = meant(rs, reference)
-    snapshot = snapshots.get(rs, version.snapshot_id)
+    template, _, snapshot = content_of(rs, reference)
     return TemplateDetail(
         template=template,
         parameter_schema=snapshot.content.parameter_schema,
