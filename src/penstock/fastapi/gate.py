@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -33,6 +34,9 @@ T = TypeVar("T")
 CALLS = 32
 """Short calls to Penstock at once; further ones wait for their turn."""
 
+SPELL = 5.0
+"""Seconds of waiting in one go: so long at most does a caller who hung up hold a place, or an application that stops go on."""
+
 WAITS = 128
 """Callers who wait for the end of a run at once. Who comes when there are so many is answered without waiting."""
 
@@ -46,6 +50,9 @@ class Gate:
         named = templates if isinstance(templates, Mapping) else {one: one for one in templates}
         if not named:
             raise InvalidInput("Name the templates that may be started; there is none.")
+        unreachable = [name for name in named if not name or "/" in name]
+        if unreachable:
+            raise InvalidInput(f"{unreachable[0]!r} cannot stand in an address: offer the template under another name.")
         self._offered = {name: (reference, *parse_reference(reference)) for name, reference in named.items()}
         self._client = client
         self._calls = ThreadPoolExecutor(CALLS, thread_name_prefix="penstock-call")
@@ -88,22 +95,30 @@ class Gate:
             raise missing
         return RunView.of(name, run)
 
-    async def ended(self, run: RunView, seconds: float) -> tuple[RunView, bool]:
-        """The run when it has ended, or as it stands after `seconds`; and whether there was room for one more to wait."""
+    async def ended(self, run: RunView, seconds: float, gone: Callable[[], Awaitable[bool]]) -> tuple[RunView, bool]:
+        """The run when it has ended, or as it stands after `seconds` or when its caller is `gone`; and whether there was
+        a place to wait.
+        """
         if run.state.terminal or not seconds:
             return run, bool(seconds)
         if not self._free.acquire(blocking=False):
             return run, False
+        deadline = time.monotonic() + seconds
+        try:
+            while (left := deadline - time.monotonic()) > 0 and not await gone():
+                now = await self._answer(self._waits.submit(self._wait, run.id, min(left, SPELL)))
+                run = RunView.of(run.template, now)
+                if run.state.terminal:
+                    break
+        finally:
+            self._free.release()
+        return run, True
 
-        def wait() -> Run:
-            try:
-                return self._client.runs.wait(run.id, timeout=seconds)
-            except TimeoutError:
-                return self._client.runs.get(run.id)
-
-        waiting = self._waits.submit(wait)
-        waiting.add_done_callback(lambda _: self._free.release())  # also if it is called off before it began
-        return RunView.of(run.template, await self._answer(waiting)), True
+    def _wait(self, run_id: str, seconds: float) -> Run:
+        try:
+            return self._client.runs.wait(run_id, timeout=seconds)
+        except TimeoutError:
+            return self._client.runs.get(run_id)
 
     async def _seen(self, name: str) -> TemplateView | None:
         try:

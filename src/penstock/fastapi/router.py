@@ -95,7 +95,7 @@ async def _waited(gate: Gate, request: Request, response: Response, run: RunView
     """The run after the time that the caller prefers to wait, if that is granted."""
     match = _WAIT.search(request.headers.get("prefer", ""))
     seconds = min(float(match[1]), LONGEST_WAIT) if match else 0.0
-    run, granted = await gate.ended(run, seconds)
+    run, granted = await gate.ended(run, seconds, request.is_disconnected)
     if granted:
         response.headers["Preference-Applied"] = f"wait={seconds:g}"
     return run

@@ -273,7 +273,7 @@ def _answer(description: str, schema: Mapping[str, Any], **headers: Any) -> dict
     return {"description": description, "headers": told, "content": {"application/json": {"schema": schema}}}
 
 
-_RESULT = {"Idempotency_Result": {"type": "string", "enum": ["created", "replayed"]}}
+_RESULT = {"Idempotency_Result": {**_TEXT, "description": "`created`, or how an earlier run was found."}}
 _WAITED = {"Preference_Applied": _TEXT}
 _HEADERS = {401: {"WWW-Authenticate": _TEXT}, 429: {"Retry-After": _TEXT}, 503: {"Retry-After": _TEXT}}
 

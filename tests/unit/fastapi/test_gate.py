@@ -47,6 +47,11 @@ class Runs:
         return self.known
 
 
+async def there() -> bool:
+    """A caller who is still there."""
+    return False
+
+
 class Double:
     def __init__(self, known: Run) -> None:
         self.runs = Runs(known)
@@ -82,7 +87,7 @@ def test_a_template_may_be_offered_by_its_id() -> None:
     assert asyncio.run(gate({"train": "t1"}, run("renamed", 4))[0].run("r1")).template == "train"
 
 
-@pytest.mark.parametrize("templates", ["train", [], {}, ["train@"]])
+@pytest.mark.parametrize("templates", ["train", [], {}, ["train@"], {"a/b": "train"}, {"": "train"}])
 def test_what_offers_nothing_is_refused_at_once(templates: Any) -> None:
     with pytest.raises(InvalidInput):
         gate(templates, run("train", 1))
@@ -94,14 +99,14 @@ def test_who_comes_when_all_places_are_taken_is_answered_without_waiting(monkeyp
     view = RunView.of("train", runs.known)
 
     async def scene() -> None:
-        waiting = [asyncio.create_task(asked.ended(view, 60)) for _ in range(2)]
+        waiting = [asyncio.create_task(asked.ended(view, 60, there)) for _ in range(2)]
         await asyncio.sleep(0)
-        assert await asked.ended(view, 60) == (view, False)
+        assert await asked.ended(view, 60, there) == (view, False)
         runs.known = run("train", 1, RunState.COMPLETED)
         runs.go.set()
         for one, granted in await asyncio.gather(*waiting):
             assert (one.state, granted) == (RunState.COMPLETED, True)
-        assert (await asked.ended(view, 60))[1]
+        assert (await asked.ended(view, 60, there))[1]
 
     asyncio.run(scene())
 
@@ -111,5 +116,41 @@ def test_a_run_that_has_ended_and_a_caller_who_does_not_wait_need_no_place(monke
     asked, runs = gate(["train"], run("train", 1))
     ended = RunView.of("train", run("train", 1, RunState.FAILED))
     running = RunView.of("train", runs.known)
-    assert asyncio.run(asked.ended(ended, 5)) == (ended, True)
-    assert asyncio.run(asked.ended(running, 0)) == (running, False)
+    assert asyncio.run(asked.ended(ended, 5, there)) == (ended, True)
+    assert asyncio.run(asked.ended(running, 0, there)) == (running, False)
+
+
+def test_a_caller_who_hung_up_gives_back_the_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WAITS", 1)
+    asked, runs = gate(["train"], run("train", 1))
+    view = RunView.of("train", runs.known)
+    runs.go.set()  # each spell of waiting is over at once
+    spells: list[str] = []
+
+    async def gone() -> bool:
+        spells.append("asked")
+        return len(spells) > 2
+
+    for _ in range(2):
+        spells.clear()
+        assert asyncio.run(asked.ended(view, 60, gone)) == (view, True)
+        assert len(spells) == 3
+
+
+def test_a_wait_that_is_called_off_gives_back_the_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WAITS", 1)
+    asked, runs = gate(["train"], run("train", 1))
+    view = RunView.of("train", runs.known)
+
+    async def scene() -> None:
+        waiting = asyncio.create_task(asked.ended(view, 60, there))
+        await asyncio.sleep(0)
+        assert not (await asked.ended(view, 60, there))[1]
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        runs.known = run("train", 1, RunState.COMPLETED)
+        runs.go.set()
+        assert (await asked.ended(view, 60, there))[1]
+
+    asyncio.run(scene())
