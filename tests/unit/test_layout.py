@@ -109,7 +109,9 @@ class TestRooms:
         assert ast.get_docstring(ast.parse((PACKAGE / room / "__init__.py").read_text()))
 
     def test_every_room_of_the_data_tower_is_kept_from_the_database(self) -> None:
-        tower = {f"penstock.{room}" for room in ("runtime", "serve", "author", "client") if room in self.ROOMS}
+        tower = {
+            f"penstock.{room}" for room in ("runtime", "serve", "author", "client", "fastapi") if room in self.ROOMS
+        }
         assert set(self.contract("data tower")["source_modules"]) == tower
 
     def test_every_room_but_the_store_is_kept_from_sql(self) -> None:

@@ -93,6 +93,15 @@ def show(template: Reference, output: OutputOption = Output.TABLE) -> None:
 
 
 @app.command()
+def openapi(template: Reference) -> None:
+    """Print the OpenAPI document of a version (NAME, NAME@vN, NAME@ALIAS).
+
+    A typed client for this very version can be generated from it.
+    """
+    show_json(Client().templates.openapi(template))
+
+
+@app.command()
 def run(
     template: Annotated[str, typer.Argument(metavar="NAME", help="A name, NAME@vN, NAME@ALIAS, or an id.")],
     param: ParamOption = [],  # noqa: B006  (Typer copies it)

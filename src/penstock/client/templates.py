@@ -56,6 +56,10 @@ class Templates:
         """The template with what is needed to fill it in. Raises `NotFound`."""
         return self._connection.fetch(TemplateDetail, "GET", path("run_templates", ref))
 
+    def openapi(self, ref: str) -> dict[str, Any]:
+        """The OpenAPI document of this version of the template, for generating a typed client. Raises `NotFound`."""
+        return self._connection.fetch(dict[str, Any], "GET", path("run_templates", ref, "openapi.json"))
+
     def list(self, *, size: int = 20, cursor: str | None = None, **filters: Unpack[TemplateFilter]) -> Page[Template]:
         """One page of templates."""
         query = {"size": size, "cursor": cursor, **filters}

@@ -144,10 +144,15 @@ def version_of(template: Template, wanted: int | str | None) -> TemplateVersion:
     return version
 
 
+def content_of(rs: ReadSession, reference: str) -> tuple[Template, TemplateVersion, Snapshot]:
+    """What `reference` stands for, with the snapshot that this version is."""
+    template, version = meant(rs, reference)
+    return template, version, snapshots.get(rs, version.snapshot_id)
+
+
 def describe(rs: ReadSession, reference: str) -> TemplateDetail:
     """The template with the parameters of the version that `reference` means."""
-    template, version = meant(rs, reference)
-    snapshot = snapshots.get(rs, version.snapshot_id)
+    template, version, snapshot = content_of(rs, reference)
     return TemplateDetail(
         template=template,
         version=version.version,

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from penstock.errors import fault, pointer
 from penstock.model.configuration import PipelineRunConfiguration, listed
 from penstock.model.configuration import said as configuration_said
-from penstock.model.graph import Graph
+from penstock.model.graph import Graph, Invocation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,16 +80,24 @@ def refused(terms: Terms, graph: Graph, layer: Layer) -> list[dict[str, Any]]:
         for name, value in given.parameters.items()
         if name in terms.locked and value != terms.locked[name]
     ]
-    closed = {*terms.locked, *terms.hidden}
     for step, said in given.steps.items():
-        at = (*layer.at, "steps", step, "parameters")
         invocation = graph.invocation(step)
+        closed = kept_back(terms, graph, invocation) if invocation is not None else ()
         for name in said.parameters:
-            if closed and graph.dynamic:
-                faults.append(fault(pointer(*at, name), _DYNAMIC))
-            elif invocation is not None and any(name in invocation.forwards(one) for one in closed):
-                faults.append(fault(pointer(*at, name), "This is a parameter that the template keeps to itself."))
+            at = pointer(*layer.at, "steps", step, "parameters", name)
+            if graph.dynamic and (terms.locked or terms.hidden):
+                faults.append(fault(at, _DYNAMIC))
+            elif name in closed:
+                faults.append(fault(at, "This is a parameter that the template keeps to itself."))
     return faults
+
+
+def kept_back(terms: Terms, graph: Graph, invocation: Invocation) -> set[str]:
+    """The arguments of a step that nobody may give, since that would go round a locked or hidden parameter."""
+    closed = {*terms.locked, *terms.hidden}
+    if closed and graph.dynamic:
+        return {*invocation.inputs, *invocation.schema.get("properties", {})}
+    return {argument for name in closed for argument in invocation.forwards(name)}
 
 
 _LOCKED = "The template has this locked to {!r}: leave it out."

@@ -131,3 +131,8 @@ class TestCreate:
 def test_delete(penstock: Any, server: Any) -> None:
     server.on("DELETE", "/run_templates/daily", b"")
     assert penstock("run-template", "delete", "daily").stderr == "Run template daily is deleted.\n"
+
+
+def test_openapi(penstock: Any, server: Any) -> None:
+    server.on("GET", "/run_templates/daily@v1/openapi.json", {"openapi": "3.1.0"})
+    assert penstock("run-template", "openapi", "daily@v1").json == {"openapi": "3.1.0"}

@@ -48,3 +48,9 @@ def test_run_goes_through_the_one_door(client: Client, transport: Any, run_json:
     assert run.template_version == 1
     assert (transport.last.path, transport.last.json) == ("/runs", {"template": "train@v1", "parameters": {"a": 1}})
     assert transport.last.headers == {"Idempotency-Key": "k", "Prefer": "wait=2"}
+
+
+def test_openapi(client: Client, transport: Any) -> None:
+    transport.script = [{"openapi": "3.1.0"}]
+    assert client.templates.openapi("train@v1") == {"openapi": "3.1.0"}
+    assert (transport.last.method, transport.last.path) == ("GET", "/run_templates/train@v1/openapi.json")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,6 +18,7 @@ from penstock.model.terms import Terms
 from penstock.server.access import Here, Reader, Runner, Writer
 from penstock.server.bodies import ListQuery, Page, Strict, answer, listing
 from penstock.server.strict_json import StrictRoute
+from penstock.server.template_openapi import describe
 from penstock.server.triggers import Trigger, trigger
 from penstock.store import templates as stored
 
@@ -102,6 +103,13 @@ def get_template(here: Here, _: Reader, reference: str) -> Response:
     """One run template (`id`, `name`, `name@vN` or `name@alias`) with its parameters and a configuration ready to edit."""
     with here.db.read() as session:
         return answer(templates.describe(session, reference).plain())
+
+
+@router.get("/{reference}/openapi.json", response_model=dict[str, Any])
+def get_template_openapi(here: Here, _: Reader, reference: str) -> Response:
+    """The OpenAPI document of one version of the template, from which a typed client can be generated."""
+    with here.db.read() as session:
+        return answer(describe(*templates.content_of(session, reference)))
 
 
 @router.patch("/{reference}", response_model=Template)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.server.strict_json import loads
+from penstock.model.strict_json import loads
 
 VALUES = st.recursive(
     st.none()
