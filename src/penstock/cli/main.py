@@ -21,6 +21,7 @@ COMMANDS = {
     "up": ("server", "Run the server in the foreground, with an address."),
     "down": ("server", "Stop the server of this machine."),
     "status": ("server", "Say which server is in use, and whether it answers."),
+    "server": ("upgrades", "Upkeep of the server's database."),
     "login": ("server", "Use the server at a URL from now on."),
     "logout": ("server", "Use the server of this machine again."),
     "pipeline": ("pipelines", "Run, freeze and list pipelines."),

@@ -54,6 +54,7 @@ class StepRetryConfig:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise _refuse(name, f"{value!r} is less than {least}.")
+        _as_floats(self, "delay", "backoff", "max_delay", "jitter")
         if self.jitter > 1:
             raise _refuse("jitter", f"{self.jitter!r} is more than 1: it is a share of the delay.")
         object.__setattr__(self, "on", tuple(_class_name(one) for one in listed(self.on)))
@@ -109,6 +110,7 @@ class CachePolicy:
     def __post_init__(self) -> None:
         if self.expires_after is not None and self.expires_after <= 0:
             raise _refuse("expires_after", f"{self.expires_after!r} is no time in which a result could be used.")
+        _as_floats(self, "expires_after")
         for name in ("ignored_inputs", "file_dependencies", "source_dependencies"):
             object.__setattr__(self, name, listed(getattr(self, name)))
 
@@ -128,6 +130,7 @@ class ResourceSettings:
             value = getattr(self, name)
             if value is not None and value < 0:
                 raise _refuse(name, f"{value!r} is less than 0.")
+        _as_floats(self, "cpu_count")
         if self.memory is not None:
             _bytes(self.memory)
 
@@ -349,10 +352,19 @@ def _of_step(below: Any, above: Any) -> Any:
 def _check_common(configuration: Configuration) -> None:
     if configuration.timeout is not None and configuration.timeout <= 0:
         raise _refuse("timeout", f"{configuration.timeout!r} s is no time in which anything could be done.")
+    _as_floats(configuration, "timeout")
     object.__setattr__(configuration, "secrets", listed(configuration.secrets))
     wrong = [name for name in configuration.environment if not name or "=" in name or "\0" in name]
     if wrong:
         raise _refuse("environment", f"{wrong[0]!r} cannot be the name of an environment variable.")
+
+
+def _as_floats(record: Any, *names: str) -> None:
+    """60 and 60.0 seconds are the same, and must be written alike where a digest is made of them."""
+    for name in names:
+        value = getattr(record, name)
+        if isinstance(value, int):
+            object.__setattr__(record, name, float(value))
 
 
 def listed(given: Any) -> tuple[Any, ...]:

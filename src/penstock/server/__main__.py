@@ -17,11 +17,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
+import msgspec
 import uvicorn
 import uvloop
 from fastapi.concurrency import run_in_threadpool
 
 from penstock.control import runs as control
+from penstock.control import upgrades
 from penstock.control.installation import Installation
 from penstock.errors import PenstockError
 from penstock.model.launch import socket_path
@@ -32,6 +34,7 @@ from penstock.settings import Settings
 from penstock.stack.flavors.local import claim_directory
 from penstock.store import runs
 from penstock.store.paging import Window
+from penstock.store.session import Database
 from penstock.version import VERSION
 
 log = logging.getLogger("penstock.server")
@@ -46,6 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Serve until told to leave. The exit status is 0 then, and 1 if the server could not start."""
     options = _parser().parse_args(arguments)
     settings = Settings.load()
+    if options.upgrade:
+        return _upgrade(settings, check=options.upgrade == "check")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)  # what a new database takes is nobody's news
     ready = os.fdopen(options.ready_fd, "w") if options.ready_fd is not None else None
@@ -56,6 +61,27 @@ def main(arguments: list[str] | None = None) -> int:
         _tell(f"The server of {settings.home} could not start: {error}", ready)
         return 1
     return 0
+
+
+def _upgrade(settings: Settings, *, check: bool) -> int:
+    """Print as JSON what this release makes of the database, which is changed only unless this is a `check`."""
+    try:
+        db = Database(settings.database)
+        if check and not _exists(settings):
+            raise PenstockError(f"There is no database {db.where} yet.")
+        rehearsal = upgrades.rehearse(db, settings.home / "code")
+        if not check:
+            db.migrate()
+    except PenstockError as error:
+        print(error.detail, file=sys.stderr)
+        return 1
+    print(msgspec.json.encode(rehearsal).decode())
+    return 0
+
+
+def _exists(settings: Settings) -> bool:
+    """A database on a server is asked; a file that is not there must not be made by looking."""
+    return bool(settings.database_url) or (settings.home / "penstock.db").exists()
 
 
 def _tell(why: str, ready: TextIO | None) -> None:
@@ -75,6 +101,9 @@ def _parser() -> argparse.ArgumentParser:
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--foreground", action="store_true", help="serve TCP besides the socket, and say where")
     how.add_argument("--background", action="store_true", help="serve the socket alone, and leave when idle for long")
+    how.add_argument(
+        "--upgrade", choices=("check", "now"), help="bring the database up to this release, or say what that does"
+    )
     parser.add_argument("--host", default=None)
     parser.add_argument("--port", type=int, default=None)
     parser.add_argument("--ready-fd", type=int, default=None, help=argparse.SUPPRESS)

@@ -186,6 +186,27 @@ class Database:
                 # Its settings are not those of the others: it must not go back to the pool.
                 connection.invalidate()
 
+    @contextmanager
+    def rehearse(self) -> Iterator[tuple[ReadSession, str | None]]:
+        """The database as `migrate` would leave it, for reading, and the version of its schema now. All is taken back.
+
+        Raises what `migrate` raises.
+        """
+        before = self._stamp()
+        with self._turn(MIGRATION_PATIENCE), self._connected() as connection:
+            try:
+                self._begin_migration(connection)
+                if before != schema.HEAD:
+                    schema.upgrade(connection, self.where)
+                    self._check_references(connection)
+                yield ReadSession(connection, self.where), before
+            except SQLAlchemyError as error:
+                raise translate(error, self.where) from error
+            finally:
+                with suppress(SQLAlchemyError):
+                    connection.rollback()
+                connection.invalidate()
+
     def close(self) -> None:
         """Close every connection that is not in use. The database can be used again afterwards."""
         self._engine.dispose()

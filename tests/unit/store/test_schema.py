@@ -179,3 +179,23 @@ def test_a_migration_that_would_break_a_reference_is_undone(
     assert contents(path) == before
     with pytest.raises(PenstockError), db.write() as ws:  # the connection of a migration is not used again
         ws.change(text("DELETE FROM pipelines"))
+
+
+def test_a_rehearsal_shows_the_new_schema_and_leaves_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        schema.migrate(connection, "here", to="0004")
+    engine.dispose()
+    database = Database(f"sqlite:///{path}")
+    with database.rehearse() as (session, stamp):
+        assert stamp == "0004"
+        assert session.value(text("SELECT version_num FROM alembic_version")) == schema.HEAD
+        assert session.rows(text("SELECT alias FROM template_aliases")) == []
+    database.close()
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("0004",)
+    database.migrate()
+    with database.rehearse() as (_, stamp):
+        assert stamp == schema.HEAD
+    database.close()
