@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from penstock.control import snapshots, templates
+from penstock.control import flow, snapshots, templates
 from penstock.control.artifacts import resolve as resolve_artifact
 from penstock.control.bell import QUEUE
 from penstock.control.installation import Installation, now
@@ -110,7 +110,7 @@ def start(
             lease_owner=f"direct:{identity}",
             lease_expires=at + timedelta(seconds=_direct_lease(installation)),
         )
-    runs.insert(ws, run)
+    runs.insert(ws, run, flow.admitted(ws, run, terms))
     artifacts.note_uses(
         ws,
         [
