@@ -23,7 +23,12 @@ _HEADS = (
     .subquery("heads")
 )
 _before = runs.alias("before")
-_SERVED = select(func.max(_before.c.claimed)).where(_before.c.lane == _HEADS.c.lane).correlate(_HEADS).scalar_subquery()
+_SERVED = (
+    select(func.max(_before.c.claimed))
+    .where(_before.c.lane == _HEADS.c.lane, _before.c.claimed.is_not(None))
+    .correlate(_HEADS)
+    .scalar_subquery()
+)
 _GOING_ON = (
     select(func.count())
     .select_from(_before)
