@@ -116,7 +116,7 @@ def test_each_run_is_claimed_once(db: Database) -> None:
         mine: list[str] = []
         while True:
             with db.write() as ws:
-                claimed = runs.claim(ws, f"owner {number}", 2, later(10))
+                claimed = runs.claim(ws, f"owner {number}", 2, later(10), at=later(0))
             mine += [run.id for run in claimed]
             with db.read() as rs:
                 if runs.page(rs, Window(size=1), RunFilter(states=(run.state,))).total == 0:

@@ -69,14 +69,14 @@ class TestRuns:
             assert (runs.has_queued(ws), runs.count_queued(ws)) == (False, 0)
             made = queued(ws, 3)
             assert (runs.has_queued(ws), runs.count_queued(ws)) == (True, 3)
-            claimed = runs.claim(ws, "me", 2, later(10))
+            claimed = runs.claim(ws, "me", 2, later(10), at=later(0))
             assert [run.id for run in claimed] == [made[0].id, made[1].id]
             assert claimed == [runs.get(ws, run.id) for run in claimed]
             assert {(run.state, run.fence, run.lease_owner, run.lease_expires) for run in claimed} == {
                 (RunState.STARTING, 1, "me", later(10))
             }
-            assert [run.id for run in runs.claim(ws, "you", 5, later(10))] == [made[2].id]
-            assert runs.claim(ws, "you", 5, later(10)) == []
+            assert [run.id for run in runs.claim(ws, "you", 5, later(10), at=later(0))] == [made[2].id]
+            assert runs.claim(ws, "you", 5, later(10), at=later(0)) == []
             assert (runs.has_queued(ws), runs.count_queued(ws)) == (False, 0)
 
     def test_a_run_that_went_back_is_claimed_under_a_higher_fence(self, db: Database) -> None:
@@ -105,7 +105,7 @@ class TestRuns:
     def test_leases(self, db: Database) -> None:
         with db.write() as ws:
             made = queued(ws, 4)
-            first, second, third = runs.claim(ws, "me", 3, later(10))
+            first, second, third = runs.claim(ws, "me", 3, later(10), at=later(0))
             runs.claim_one(ws, made[3].id, "you", later(30))
             assert runs.renew(ws, "me", [(first.id, 1)], later(50)) == {first.id: RunState.STARTING}
             assert runs.expired(ws, later(9.9)) == []
@@ -119,7 +119,7 @@ class TestRuns:
     def test_a_lease_is_renewed_by_whoever_knows_its_fence(self, db: Database) -> None:
         with db.write() as ws:
             made = queued(ws, 5)
-            taken, ended, older, cancelling = runs.claim(ws, "dispatcher", 4, later(10))
+            taken, ended, older, cancelling = runs.claim(ws, "dispatcher", 4, later(10), at=later(0))
             assert runs.save(ws, replace(cancelling, state=RunState.CANCELLING))
             assert runs.save(ws, replace(ended, state=RunState.FAILED, lease_owner=None, lease_expires=None))
             held = [(taken.id, 1), (ended.id, 1), (older.id, 0), (cancelling.id, 1), (made[4].id, 0), (new_id(), 1)]

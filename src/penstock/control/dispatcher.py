@@ -97,7 +97,9 @@ class Dispatcher:
             free = settings.runs_at_once - stored.count_active(session)
             if free <= 0:
                 return []
-            claimed = stored.claim(session, self._installation.owner, free, now() + timedelta(seconds=settings.lease))
+            at = now()
+            expires = at + timedelta(seconds=settings.lease)
+            claimed = stored.claim(session, self._installation.owner, free, expires, at=at)
             return [self._order(session, run) for run in claimed]
 
     def _order(self, session: ReadSession, run: Run) -> _Order:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from penstock.control import plans, snapshots
+from penstock.control import flow, plans, snapshots
 from penstock.control.bell import QUEUE
 from penstock.control.installation import Installation, now
 from penstock.control.targets import Target, prepare
@@ -94,7 +94,7 @@ def start(
             lease_owner=f"direct:{identity}",
             lease_expires=at + timedelta(seconds=_direct_lease(installation)),
         )
-    runs.insert(ws, run)
+    runs.insert(ws, run, flow.admitted(ws, run, prepared.terms))
     artifacts.note_uses(
         ws,
         [

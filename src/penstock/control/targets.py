@@ -38,6 +38,9 @@ class Prepared:
     artifacts: dict[str, Artifact]
     """Parameter -> the artifact that it is."""
 
+    terms: Terms | None
+    """Those of the template."""
+
     origin: Run
     """A run record that knows where it comes from, and nothing else yet."""
 
@@ -56,7 +59,11 @@ def prepare(
     effective = resolve(snapshot, configuration, terms)
     parameters, given = _frozen_artifacts(rs, snapshot, effective.parameters)
     return Prepared(
-        snapshot=snapshot, effective=replace(effective, parameters=parameters), artifacts=given, origin=origin
+        snapshot=snapshot,
+        effective=replace(effective, parameters=parameters),
+        artifacts=given,
+        terms=terms,
+        origin=origin,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from penstock.control import snapshots
+from penstock.control import flow, snapshots
 from penstock.control.installation import now
 from penstock.errors import Conflict, InvalidInput, NotFound, fault
 from penstock.ids import check_name, new_id
@@ -108,12 +108,16 @@ def set_terms(ws: WriteSession, reference: str, terms: Terms, *, revision: int |
     check_terms(snapshots.get(ws, template.current.snapshot_id), terms)
     if terms != template.terms and not templates.set_terms(ws, template, terms):
         raise Conflict(f"The terms of '{template.name}' were changed meanwhile: read them again.")
-    return templates.get(ws, template.id)
+    changed = templates.get(ws, template.id)
+    flow.apply(ws, changed)
+    return changed
 
 
 def delete(ws: WriteSession, reference: str) -> None:
     """Remove a template; its snapshots and runs stay."""
-    templates.remove(ws, templates.get(ws, reference).id)
+    template = templates.get(ws, reference)
+    flow.lift(ws, template)
+    templates.remove(ws, template.id)
 
 
 def meant(rs: ReadSession, reference: str) -> tuple[Template, TemplateVersion]:

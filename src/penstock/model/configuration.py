@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, ClassVar, Literal, TypeVar
 
 from penstock.errors import InvalidInput, fault, pointer
+from penstock.model.limits import check_priority
 
 _STRICT = {"extra": "forbid"}
 
@@ -227,6 +228,9 @@ class PipelineRunConfiguration:
     timeout: float | None = None
     """Seconds after which the whole run is stopped and has failed; the time in the queue does not count."""
 
+    priority: int | None = None
+    """From -100 to 100, 0 if nobody says it: a run with a higher one overtakes what was queued a while before it."""
+
     execution_mode: ExecutionMode | None = None
     environment: dict[str, str] = field(default_factory=dict)
     secrets: tuple[str, ...] = ()
@@ -243,6 +247,7 @@ class PipelineRunConfiguration:
 
     def __post_init__(self) -> None:
         _check_common(self)
+        check_priority(self.priority)
         object.__setattr__(self, "tags", listed(self.tags))
         for step, said in self.steps.items():
             if isinstance(said, Mapping):  # as people write it in Python

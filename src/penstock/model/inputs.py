@@ -199,6 +199,12 @@ def check_terms(snapshot: Snapshot, terms: Terms) -> None:
         if name in known and name not in valued and "default" not in schema["properties"][name]:
             told = "Nobody could give it: lock it, or give it a default in the terms."
             faults.append(fault(pointer("terms", "hidden", index), told))
+    parameter = terms.limits.parameter if terms.limits else None
+    if parameter is not None and parameter not in known:
+        told = "The pipeline has no such parameter."
+        at = ("terms", "limits", "concurrency_key")
+        allowed = [f"parameters.{name}" for name in known]
+        faults.append(fault(pointer(*at), told, allowed=allowed, given=f"parameters.{parameter}"))
     if faults:
         raise InvalidInput("These terms do not fit the template; nothing was changed.", errors=faults)
 

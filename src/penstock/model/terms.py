@@ -10,6 +10,8 @@ from penstock.errors import fault, pointer
 from penstock.model.configuration import PipelineRunConfiguration, listed
 from penstock.model.configuration import said as configuration_said
 from penstock.model.graph import Graph, Invocation
+from penstock.model.limits import Limits
+from penstock.model.limits import said as limits_said
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,9 @@ class Terms:
     hidden: tuple[str, ...] = ()
     """Parameters that callers are not shown and cannot give; each needs a default, here or in the code."""
 
+    limits: Limits | None = None
+    """How many of its runs may go on, wait and come in."""
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", listed(self.hidden))
 
@@ -45,6 +50,7 @@ def said(terms: Terms) -> dict[str, Any]:
         "presets": {name: configuration_said(preset) for name, preset in terms.presets.items()},
         "locked": terms.locked,
         "hidden": list(terms.hidden),
+        "limits": limits_said(terms.limits) if terms.limits else None,
     }
     return {name: value for name, value in whole.items() if value}
 

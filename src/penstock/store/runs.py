@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Select, bindparam, delete, func, or_, select, update
@@ -12,7 +13,10 @@ from sqlalchemy import insert as into
 
 from penstock.errors import found
 from penstock.ids import is_id
+from penstock.model.limits import share, turn
 from penstock.model.run import CLAIMED, TERMINAL, Run, RunState, StepRun, StepState
+from penstock.store import limits
+from penstock.store.limits import Place
 from penstock.store.paging import Slice, Window, cut
 from penstock.store.pipelines import id_of
 from penstock.store.records import Record
@@ -49,7 +53,7 @@ _ANNOTATE = update(runs).where(runs.c.id == bindparam("ref"))
 _RUNS = select(*_RUN.columns)
 _BY_ID = _RUNS.where(runs.c.id == bindparam("ref"))
 _BY_NAME = _RUNS.where(runs.c.name == bindparam("ref"))
-_QUEUED = _RUNS.where(runs.c.state == RunState.QUEUED).order_by(runs.c.id).limit(bindparam("limit"))
+_NEXT = limits.next_of(_RUNS)
 _QUEUED_ONE = _RUNS.where(runs.c.id == bindparam("id"), runs.c.state == RunState.QUEUED)
 _CLAIM = (
     update(runs)
@@ -63,6 +67,7 @@ _CLAIM = (
         lease_expires=bindparam("expires"),
     )
 )
+_NOTE_CLAIM = update(runs).where(runs.c.id == bindparam("ref")).values(claimed=bindparam("at"))
 _SAVE = update(runs).where(
     runs.c.id == bindparam("ref"), runs.c.fence == bindparam("under"), runs.c.state.not_in(sorted(TERMINAL))
 )
@@ -135,9 +140,15 @@ class RunFilter:
     """Id of the run of whose steps they were started."""
 
 
-def insert(ws: WriteSession, run: Run) -> None:
-    """Keep a new run with its tags. Raises `Conflict` if its name is used."""
+def insert(ws: WriteSession, run: Run, place: Place | None = None) -> None:
+    """Keep a new run with its tags. Raises `Conflict` if its name is used.
+
+    Without a place it waits with the others of its template or pipeline, under no limit.
+    """
+    lane = run.template_id or run.pipeline_id
+    place = place or Place(lane=lane, limit=None, turn=turn(run.created, run.configuration.priority))
     row = _RUN.row(run) | {"parent_run_id": run.cause.parent_run_id}
+    row |= {"lane": place.lane, "lane_limit": place.limit, "turn": place.turn, "claimed": None}
     ws.change(_INSERT, row, taken=f"There is already a run named '{run.name}'.")
     tag(ws, run)
 
@@ -168,13 +179,26 @@ def get(rs: ReadSession, ref: str) -> Run:
     return _RUN.made(found(rs.row(rs.held(_BY_ID if is_id(ref) else _BY_NAME, runs), {"ref": ref}), "run", ref))
 
 
-def claim(ws: WriteSession, owner: str, limit: int, expires: datetime) -> list[Run]:
-    """Take the oldest queued runs, at most `limit`, for `owner` until `expires`; as they are now, oldest first.
+def claim(ws: WriteSession, owner: str, limit: int, expires: datetime, *, at: datetime) -> list[Run]:
+    """Take the queued runs whose turn it is, at most `limit`, for `owner` until `expires`; as they are now, in order.
+
+    The order is that of `model.limits.share`: lanes take turns, and in each the earliest turn is first. No lane has more
+    runs going on than its limit.
 
     Each is `starting` under a fence one higher than before. Nobody else gets the same ones. How many `owner` may hold
     is for the caller to know.
     """
-    return _claimed(ws, ws.held(_QUEUED, runs, skip=True), {"limit": limit}, owner, expires)
+    given = share(limits.lanes(ws), limit, at)
+    taken: dict[str, list[Run]] = {}
+    for lane, many in Counter(given).items():
+        wanted = {"lane": lane, "limit": many}
+        taken[lane] = _claimed(ws, ws.held(_NEXT, runs, skip=True), wanted, owner, expires)[::-1]
+    claimed = [taken[lane].pop() for lane in given if taken[lane]]
+    # A microsecond between two keeps the order in which their lanes were served.
+    moments = [at + timedelta(microseconds=number) for number in range(len(claimed))]
+    noted = [{"ref": run.id, "at": moment} for run, moment in zip(claimed, moments, strict=True)]
+    ws.change(_NOTE_CLAIM, noted)
+    return claimed
 
 
 def claim_one(ws: WriteSession, run_id: str, owner: str, expires: datetime) -> Run | None:

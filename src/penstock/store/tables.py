@@ -196,6 +196,13 @@ runs = Table(
     _time("ended", nullable=True),
     # Of the cause, to be searched by: the run of whose step this one was started.
     Column("parent_run_id", String(36)),
+    # Its place in the queue: what it shares a limit with, that limit, what the waiting are ordered by, the last claim.
+    Column("lane", Text),
+    Column("lane_limit", Integer),
+    _time("turn", nullable=True),
+    _time("claimed", nullable=True),
+    Index(None, "state", "lane", "turn"),
+    Index(None, "lane", "claimed", **_where("claimed IS NOT NULL")),
     # Ids are time-ordered: each of these gives the oldest or the newest run of its kind without sorting.
     Index(None, "state", "id"),
     Index(None, "pipeline_id", "id"),

@@ -87,7 +87,7 @@ class House:
 
     def claim(self, lease: float = 10.0) -> Run:
         with self.here.db.write() as session:
-            return stored.claim(session, "server:1", 1, now() + timedelta(seconds=lease))[0]
+            return stored.claim(session, "server:1", 1, now() + timedelta(seconds=lease), at=now())[0]
 
     def total(self) -> int:
         with self.here.db.read() as session:

@@ -54,7 +54,7 @@ STEP = StepRun(id=ID, run_id=ID, step="s", name="s", created=AT)
 ASKED: dict[str, Callable[[Any], object]] = {
     "get": lambda rs: runs.get(rs, ID),
     "get by name": lambda rs: runs.get(rs, "name"),
-    "claim": lambda ws: runs.claim(ws, "me", 3, AT),
+    "claim": lambda ws: runs.claim(ws, "me", 3, AT, at=AT),
     "claim one": lambda ws: runs.claim_one(ws, ID, "me", AT),
     "has queued": runs.has_queued,
     "count queued": runs.count_queued,

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from penstock.control import aliases, differences, plans, templates
+from penstock.control.bell import QUEUE
 from penstock.control.targets import Target
 from penstock.model.configuration import PipelineRunConfiguration
 from penstock.model.difference import Difference
@@ -134,8 +135,9 @@ def set_terms(
     terms: Terms,
     revision: Annotated[int | None, Query(ge=1, description="Only over the terms of this revision.")] = None,
 ) -> Response:
-    """Put these terms (defaults, presets, locked and hidden parameters) in the place of the template's own."""
+    """Put these terms (defaults, presets, locked and hidden parameters, limits) in the place of the template's own."""
     with here.db.write() as session:
+        session.after_commit(lambda: here.bell.ring(QUEUE))  # a limit that was raised lets in who waits
         return answer(templates.set_terms(session, reference, terms, revision=revision))
 
 

@@ -1,0 +1,145 @@
+"""The limits of a run template, and the order in which waiting runs get their turn. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
+
+from penstock.errors import InvalidInput, fault
+
+AGING = 60.0
+"""Seconds of waiting that one point of priority is worth."""
+
+HIGHEST = 100
+"""Priorities go from -HIGHEST to HIGHEST."""
+
+_STRICT = {"extra": "forbid"}
+_PARAMETER = re.compile(r"parameters\.([A-Za-z_][A-Za-z0-9_]*)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rate:
+    """At most `limit` runs are accepted in any `per` seconds; one more is refused and told when to come back."""
+
+    __pydantic_config__: ClassVar[Any] = _STRICT
+
+    limit: int
+    per: float
+
+    def __post_init__(self) -> None:
+        _at_least_one("limit", self.limit)
+        if self.per <= 0:
+            raise _refuse("per", f"{self.per!r} s is no time.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How much of a template may go on. What is None is not limited."""
+
+    __pydantic_config__: ClassVar[Any] = _STRICT
+
+    concurrency: int | None = None
+    """So many runs are carried out at once; further ones wait."""
+
+    concurrency_key: str | None = None
+    """`parameters.NAME` or `account`: `concurrency` and `queue` hold for each value of it, not for all together."""
+
+    queue: int | None = None
+    """So many runs may wait; one more is refused."""
+
+    rate: Rate | None = None
+
+    def __post_init__(self) -> None:
+        _at_least_one("concurrency", self.concurrency)
+        _at_least_one("queue", self.queue)
+        key = self.concurrency_key
+        if key is not None and key != "account" and not _PARAMETER.fullmatch(key):
+            raise _refuse("concurrency_key", f"{key!r} names no part of the input.", ("account", "parameters.NAME"))
+
+    @property
+    def parameter(self) -> str | None:
+        """The parameter that `concurrency_key` names."""
+        named = _PARAMETER.fullmatch(self.concurrency_key or "")
+        return named[1] if named else None
+
+
+def said(limits: Limits) -> dict[str, Any]:
+    """The limits as a mapping, without what they leave open."""
+    given = {one.name: getattr(limits, one.name) for one in fields(limits)}
+    if limits.rate is not None:
+        given["rate"] = {"limit": limits.rate.limit, "per": limits.rate.per}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def check_priority(priority: int | None) -> None:
+    """Raises `InvalidInput` for a priority that is none."""
+    if priority is not None and not -HIGHEST <= priority <= HIGHEST:
+        raise _refuse("priority", f"{priority} is not from {-HIGHEST} to {HIGHEST}.")
+
+
+def turn(created: datetime, priority: int | None) -> datetime:
+    """What waiting runs are ordered by: the time of their creation, `AGING` seconds earlier for each point of priority.
+
+    So a run of priority 5 overtakes what was queued in the five minutes before it, and nothing older: whatever waits
+    is overtaken for a bounded time only, and gets its turn.
+    """
+    return created - timedelta(seconds=AGING * (priority or 0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lane:
+    """Waiting runs that share one limit: of a template, or of one value of its key. Only the first ones matter.
+
+    `head` is the turn of the first, `created` its creation; `served` is when a run of the lane was claimed last.
+    """
+
+    key: str
+    waiting: int
+    active: int
+    head: datetime
+    created: datetime
+    limit: int | None = None
+    served: datetime | None = None
+
+    @property
+    def blocked(self) -> bool:
+        """Whether no run of it may be claimed now."""
+        return self.waiting < 1 or (self.limit is not None and self.active >= self.limit)
+
+    @property
+    def rank(self) -> datetime:
+        """Which lane is next: the one that has gone without for longest, a point of priority counting as `AGING` s."""
+        if self.served is None or self.served <= self.created:
+            return self.head
+        return self.head + (self.served - self.created)
+
+
+def share(lanes: Iterable[Lane], free: int, at: datetime) -> list[str]:
+    """Which lanes the next `free` slots go to, in order; fewer if not so many runs may start.
+
+    Lanes take turns, so that a long one delays a short one by one run, not by all of its runs. A blocked lane is passed
+    over and delays nobody.
+    """
+    left = {lane.key: lane for lane in lanes if not lane.blocked}
+    given: list[str] = []
+    while left and len(given) < free:
+        lane = min(left.values(), key=lambda one: (one.rank, one.key))
+        given.append(lane.key)
+        served = at + timedelta(microseconds=len(given))
+        lane = replace(lane, waiting=lane.waiting - 1, active=lane.active + 1, served=served)
+        left[lane.key] = lane
+        if lane.blocked:
+            del left[lane.key]
+    return given
+
+
+def _at_least_one(name: str, given: int | None) -> None:
+    if given is not None and given < 1:
+        raise _refuse(name, f"{given} is not 1 or more; leave it out for no limit.")
+
+
+def _refuse(name: str, message: str, allowed: tuple[str, ...] = ()) -> InvalidInput:
+    return InvalidInput(message, errors=[fault(f"/{name}", message, allowed=allowed)])

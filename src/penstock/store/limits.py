@@ -1,0 +1,134 @@
+"""The queue by lanes: what waits, what goes on, what came lately. Slots are live leases, counted at every look."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Select, bindparam, func, select, update
+
+from penstock.model.limits import Lane
+from penstock.model.run import CLAIMED, RunState
+from penstock.store.session import ReadSession, WriteSession
+from penstock.store.tables import runs, templates
+
+_ONE = runs.c.lane == bindparam("lane")
+_WAITING = runs.c.state == RunState.QUEUED
+_ACTIVE = runs.c.state.in_(sorted(CLAIMED))
+
+_HEADS = (
+    select(runs.c.lane, func.min(runs.c.turn).label("turn"), func.count().label("waiting"))
+    .where(_WAITING)
+    .group_by(runs.c.lane)
+    .subquery("heads")
+)
+_before = runs.alias("before")
+_SERVED = (
+    select(func.max(_before.c.claimed))
+    .where(_before.c.lane == _HEADS.c.lane, _before.c.claimed.is_not(None))
+    .correlate(_HEADS)
+    .scalar_subquery()
+)
+_GOING_ON = (
+    select(func.count())
+    .select_from(_before)
+    .where(_before.c.lane == _HEADS.c.lane, _before.c.state.in_(sorted(CLAIMED)))
+    .correlate(_HEADS)
+    .scalar_subquery()
+)
+_LANES = (
+    select(
+        runs.c.lane,
+        runs.c.turn,
+        runs.c.created,
+        runs.c.lane_limit,
+        runs.c.template_id,
+        _HEADS.c.waiting,
+        _SERVED.label("served"),
+        _GOING_ON.label("active"),
+    )
+    .select_from(_HEADS)
+    .join(runs, (runs.c.lane == _HEADS.c.lane) & (runs.c.turn == _HEADS.c.turn) & _WAITING)
+)
+_HOLD = select(templates.c.id).where(templates.c.id.in_(bindparam("ids", expanding=True))).order_by(templates.c.id)
+_COUNT_WAITING = select(func.count()).select_from(runs).where(_WAITING, _ONE)
+_HOLDERS = select(runs.c.name).where(_ACTIVE, _ONE).order_by(runs.c.id).limit(bindparam("limit"))
+_CLAIMS = (
+    select(runs.c.claimed)
+    .where(_ONE, runs.c.claimed.is_not(None))
+    .order_by(runs.c.claimed.desc())
+    .limit(bindparam("limit"))
+)
+_ACCEPTED = (
+    select(runs.c.created).where(runs.c.template_id == bindparam("id")).order_by(runs.c.id.desc()).limit(1)
+).offset(bindparam("before"))
+_SET_LIMIT = (
+    update(runs)
+    .where(runs.c.template_id == bindparam("template"), _WAITING | _ACTIVE)
+    .values(lane_limit=bindparam("most"))
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a run waits: its lane, how many of the lane go on at once, and what it is ordered by there."""
+
+    lane: str
+    limit: int | None
+    turn: datetime
+
+
+def lanes(rs: ReadSession) -> list[Lane]:
+    """The lanes in which runs wait.
+
+    In a write session no other one counts limited lanes until the end, so that two that claim do not both see a slot free.
+    """
+    rows = rs.rows(_LANES)
+    limited = {row.template_id for row in rows if row.lane_limit is not None}
+    if limited:
+        held = {row.id for row in rs.rows(rs.held(_HOLD, templates), {"ids": sorted(limited)})}
+        # Again, now that nobody else counts them. What came since is found by the next look.
+        rows = [row for row in rs.rows(_LANES) if row.lane_limit is None or row.template_id in held]
+    found: dict[str, Lane] = {}
+    for row in rows:  # several of a lane if they have the same turn
+        found[row.lane] = Lane(
+            key=row.lane,
+            waiting=row.waiting,
+            active=row.active,
+            head=row.turn,
+            created=row.created,
+            limit=row.lane_limit,
+            served=row.served,
+        )
+    return list(found.values())
+
+
+def next_of(columns: Select[tuple[object, ...]]) -> Select[tuple[object, ...]]:
+    """`columns` of the first runs that wait in `lane`, at most `limit`."""
+    return columns.where(_WAITING, _ONE).order_by(runs.c.turn, runs.c.id).limit(bindparam("limit"))
+
+
+def count_waiting(rs: ReadSession, lane: str) -> int:
+    """How many runs wait in this lane."""
+    return int(rs.value(_COUNT_WAITING, {"lane": lane}))
+
+
+def holders(rs: ReadSession, lane: str, limit: int = 3) -> list[str]:
+    """Names of the runs that go on in this lane, the oldest first."""
+    return [row.name for row in rs.rows(_HOLDERS, {"lane": lane, "limit": limit})]
+
+
+def claims(rs: ReadSession, lane: str, limit: int = 20) -> list[datetime]:
+    """When the last runs of this lane were claimed, newest first."""
+    return [row.claimed for row in rs.rows(_CLAIMS, {"lane": lane, "limit": limit})]
+
+
+def accepted(rs: ReadSession, template_id: str, number: int) -> datetime | None:
+    """When the newest run of the template but `number` - 1 was accepted; None if there are not so many."""
+    row = rs.row(_ACCEPTED, {"id": template_id, "before": number - 1})
+    return None if row is None else row.created
+
+
+def set_limit(ws: WriteSession, template_id: str, limit: int | None) -> None:
+    """Have so many runs of the template go on at once: of those that wait, and of those that may come back to the queue."""
+    ws.change(_SET_LIMIT, {"template": template_id, "most": limit})

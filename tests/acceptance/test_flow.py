@@ -1,0 +1,126 @@
+"""How many runs go on, wait and come in, and which is next."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.conftest import PIPELINES
+from tests.acceptance.site_under_test import Site, eventually
+
+
+@pytest.fixture
+def limited(site: Site, request: pytest.FixtureRequest) -> str:
+    """A template for this test alone."""
+    name = request.node.name.replace("_", "-")[5:60]
+    site.template(f"{PIPELINES / 'lab.py'}:lab", name)
+    return name
+
+
+def limit(site: Site, name: str, status: int = 200, **limits: Any) -> Any:
+    answer = site.api.put(f"/run_templates/{name}/terms", json={"limits": limits})
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+def held(site: Site, name: str, path: Path, number: int = 2) -> dict[str, Any]:
+    """A run that goes on until `path`.go is there."""
+    return site.trigger(name, {"deed": "wait", "number": number, "path": str(path)})
+
+
+def begun(site: Site, run: dict[str, Any]) -> None:
+    eventually(lambda: site.get(f"/runs/{run['id']}")["state"] == "running", what="the run begins")
+
+
+def state(site: Site, run: dict[str, Any]) -> Any:
+    return site.get(f"/runs/{run['id']}")["state"]
+
+
+def release(path: Path) -> None:
+    Path(f"{path}.go").touch()
+
+
+def test_one_at_a_time_while_another_template_goes_on(site: Site, limited: str, tmp_path: Path) -> None:
+    limit(site, limited, concurrency=1)
+    first = held(site, limited, tmp_path / "a")
+    begun(site, first)
+    second = held(site, limited, tmp_path / "b")
+    assert site.ended(site.trigger("lab")["id"])["state"] == "completed"
+    assert state(site, second) == "queued"
+    release(tmp_path / "a")
+    ended = site.ended(first["id"])
+    begun(site, second)
+    assert ended["state"] == "completed"
+    release(tmp_path / "b")
+    assert site.ended(second["id"])["state"] == "completed"
+
+
+def test_a_limit_for_each_value_of_a_key(site: Site, limited: str, tmp_path: Path) -> None:
+    limit(site, limited, concurrency=1, concurrency_key="parameters.number")
+    one = held(site, limited, tmp_path / "a", 1)
+    begun(site, one)
+    again, other = held(site, limited, tmp_path / "a", 1), held(site, limited, tmp_path / "a", 2)
+    begun(site, other)
+    assert state(site, again) == "queued"
+    limit(site, limited, concurrency=2, concurrency_key="parameters.number")
+    begun(site, again)  # a limit that was raised holds for those that wait
+    release(tmp_path / "a")
+    for run in (one, again, other):
+        assert site.ended(run["id"])["state"] == "completed"
+
+
+def test_a_full_queue_refuses(site: Site, limited: str, tmp_path: Path) -> None:
+    limit(site, limited, concurrency=1, queue=1)
+    first = held(site, limited, tmp_path / "a")
+    begun(site, first)
+    second = held(site, limited, tmp_path / "a")
+    answer = site.api.post(f"/run_templates/{limited}/runs", json={})
+    assert answer.status_code == 429
+    assert int(answer.headers["retry-after"]) >= 1
+    problem = answer.json()
+    assert problem["type"].endswith("too-many-requests")
+    assert problem["errors"][0]["pointer"] == "/terms/limits/queue"
+    assert first["name"] in problem["detail"]
+    assert site.get("/runs", template=limited)["total"] == 2  # a refusal leaves no run
+    release(tmp_path / "a")
+    for run in (first, second):
+        assert site.ended(run["id"])["state"] == "completed"
+    assert site.ended(site.trigger(limited)["id"])["state"] == "completed"
+
+
+def test_a_rate_says_when_to_come_back(site: Site, limited: str) -> None:
+    limit(site, limited, rate={"limit": 2, "per": 3})
+    for _ in range(2):
+        site.trigger(limited)
+    answer = site.api.post(f"/run_templates/{limited}/runs", json={})
+    assert answer.status_code == 429
+    wait = int(answer.headers["retry-after"])
+    assert 1 <= wait <= 3
+    assert site.get("/runs", template=limited)["total"] == 2
+    time.sleep(wait)  # slow: what was told must be true
+    assert site.ended(site.trigger(limited)["id"])["state"] == "completed"
+
+
+def test_priority_overtakes_and_the_others_still_run(site: Site, limited: str, tmp_path: Path) -> None:
+    limit(site, limited, concurrency=1)
+    first = held(site, limited, tmp_path / "a")
+    begun(site, first)
+    runs = [site.post(f"/run_templates/{limited}/runs", {"priority": priority}) for priority in (-100, 0, 0, 5)]
+    release(tmp_path / "a")
+    ended = [site.ended(run["id"]) for run in runs]
+    order = sorted(range(4), key=lambda number: ended[number]["started"])
+    assert order == [3, 1, 2, 0]
+    wrong = site.api.post(f"/run_templates/{limited}/runs", json={"priority": 101})
+    assert wrong.status_code == 422
+    assert "priority" in wrong.text
+
+
+def test_wrong_limits_are_refused(site: Site, limited: str) -> None:
+    wrong = limit(site, limited, 422, concurrency=1, concurrency_key="parameters.numbr")
+    assert wrong["errors"][0]["pointer"] == "/terms/limits/concurrency_key"
+    assert wrong["errors"][0]["did_you_mean"] == "parameters.number"
+    assert limit(site, limited, 422, concurency=1)["errors"][0]["pointer"].endswith("/limits/concurency")
+    assert "/limits" in limit(site, limited, 422, concurrency=0)["errors"][0]["pointer"]
