@@ -8,7 +8,20 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from penstock.cli.options import CursorOption, OutputOption, PipelineFilter, Reference, SizeOption, group
+from penstock.cli.inputs import collect
+from penstock.cli.options import (
+    ConfigOption,
+    CursorOption,
+    OutputOption,
+    ParamOption,
+    PipelineFilter,
+    Reference,
+    RunNameOption,
+    SizeOption,
+    StepParamOption,
+    WaitOption,
+    group,
+)
 from penstock.cli.output import (
     Column,
     Output,
@@ -22,7 +35,7 @@ from penstock.cli.output import (
     text,
     took,
 )
-from penstock.cli.progress import conclude, outcome, watch
+from penstock.cli.progress import conclude, launched, outcome, watch
 from penstock.client.client import Client
 from penstock.client.page import LARGEST_PAGE
 from penstock.client.runs import LONGEST_WAIT
@@ -146,9 +159,49 @@ def logs(
 
 
 @app.command()
-def cancel(run: Reference, output: OutputOption = Output.TABLE) -> None:
+def replay(
+    run: Reference,
+    param: ParamOption = [],  # noqa: B006  (Typer copies it)
+    step_param: StepParamOption = [],  # noqa: B006  (Typer copies it)
+    config: ConfigOption = None,
+    from_failure: Annotated[
+        bool, typer.Option("--from-failure", help="Take over the results of steps that ended well.")
+    ] = False,
+    from_step: Annotated[
+        str | None, typer.Option("--from-step", help="Take over results, but for this step and all that hang on it.")
+    ] = None,
+    template: Annotated[str | None, typer.Option("--template", help="On this version: NAME@vN, NAME@ALIAS.")] = None,
+    snapshot: Annotated[str | None, typer.Option("--snapshot", help="On this snapshot.")] = None,
+    run_name: RunNameOption = None,
+    wait: WaitOption = True,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Start a run like this one, with the values that are given here in the place of its own."""
+    client = Client()
+    before = client.runs.get(run)
+    given = collect(
+        lambda: client.snapshots.get(before.snapshot_id).content,
+        params=param,
+        step_params=step_param,
+        config=config,
+        run_name=run_name,
+    )
+    started = client.runs.replay(
+        before, template=template, snapshot_id=snapshot, from_failure=from_failure, from_step=from_step, **given
+    )
+    launched(client, started, output, wait=wait)
+
+
+@app.command()
+def cancel(
+    run: Reference,
+    children: Annotated[
+        bool, typer.Option("--children/--no-children", help="Also the runs that its steps have started.")
+    ] = True,
+    output: OutputOption = Output.TABLE,
+) -> None:
     """Ask a run to stop."""
-    found = Client().runs.cancel(run)
+    found = Client().runs.cancel(run, children=children)
     show_record(found, {"Run": found.name, "ID": found.id, "State": found.state}, output)
 
 
@@ -217,6 +270,7 @@ def _fields(run: Run) -> dict[str, Any]:
         "Template": _template(run),
         "Snapshot": run.snapshot_id,
         "Started by": f"{cause.account} ({cause.kind}{parent})",
+        "Replay of": cause.replay_of,
         "Tags": run.tags,
         "Configuration": json.dumps(said(run.configuration), ensure_ascii=False) if said(run.configuration) else None,
         "Metadata": run.metadata,

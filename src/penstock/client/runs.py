@@ -143,9 +143,34 @@ class Runs:
         """Remove an ended run with its steps, logs and history. Raises `Conflict` if it has not ended."""
         self._connection.send("DELETE", _at(run))
 
-    def cancel(self, run: Run | str) -> Run:
-        """Ask for the run to stop; it may be `cancelling` for a moment. Raises `Conflict` if it has ended."""
-        return self._connection.fetch(Run, "POST", _at(run, "cancel"))
+    def cancel(self, run: Run | str, *, children: bool = True) -> Run:
+        """Ask for the run to stop, and with `children` all runs that its steps have started.
+
+        It may be `cancelling` for a moment. Raises `Conflict` if it has ended.
+        """
+        query = {} if children else {"children": "false"}
+        return self._connection.fetch(Run, "POST", _at(run, "cancel"), query=query)
+
+    def replay(
+        self,
+        run: Run | str,
+        *,
+        template: str | None = None,
+        snapshot_id: str | None = None,
+        from_failure: bool = False,
+        from_step: str | None = None,
+        wait: float | None = None,
+        **configuration: Unpack[Configuration],
+    ) -> Run:
+        """Start a run like this one. What is given besides replaces what it had; a template or snapshot, its version.
+
+        With `from_failure` the results of steps that ended well are taken over, where code, parameters and inputs are the
+        same; with `from_step` as well, but for this step and all that hang on it. The run itself stays as it is.
+        """
+        said_of_it: dict[str, Any] = said(checked(given(**configuration)))
+        asked = given(template=template, snapshot_id=snapshot_id, from_step=from_step)
+        body = {**asked, **({"from_failure": True} if from_failure else {}), **said_of_it}
+        return self._connection.once(Run, _at(run, "replay"), key=new_id(), json=body, **_patience(wait))
 
     def steps(self, run: Run | str) -> tuple[StepRun, ...]:
         """All step runs so far, in the order in which they were called."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from penstock.model.artifact import Artifact
-from penstock.model.cache import Earlier, Found, Lookup
-from penstock.model.run import StepRun
+from penstock.model.cache import Earlier, Found, Lookup, Taken, Taking
+from penstock.model.run import StepRun, StepState
 from penstock.store import artifacts, runs
 from penstock.store.session import ReadSession
 
@@ -27,6 +27,16 @@ def look_up(rs: ReadSession, wanted: Lookup) -> Found:
     return Found(latest=before, expired=bool(known) and not fresh)
 
 
+def take(rs: ReadSession, wanted: Taking) -> Taken:
+    """What one invocation of a run made, for a run that takes over its results. Raises `NotFound` for an unknown run."""
+    run = runs.get(rs, wanted.run_id)
+    step = runs.steps(rs, run.id, named={wanted.step}).get(wanted.step)
+    if step is None or step.state not in (StepState.COMPLETED, StepState.CACHED):
+        return Taken()
+    made = artifacts.get_many(rs, step.outputs.values())
+    return Taken(earlier=_results_of(step, run.name, made) if made.keys() >= set(step.outputs.values()) else None)
+
+
 def _earlier_results(rs: ReadSession, steps: Sequence[StepRun]) -> dict[str, Earlier]:
     """What these step runs, of one run, made, by key; those whose artifacts are not all there are left out."""
     made = artifacts.get_many(rs, (artifact_id for step in steps for artifact_id in step.outputs.values()))
@@ -43,4 +53,6 @@ def _results_of(step: StepRun, run_name: str, made: Mapping[str, Artifact]) -> E
         parts=step.cache.parts if step.cache else {},
         outputs={output: made[one] for output, one in step.outputs.items() if one in made},
         ended=step.ended or step.created,
+        parameters=step.parameters,
+        inputs=step.inputs,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from penstock.control import flow, plans, snapshots
+from penstock.control import chains, flow, plans, snapshots
 from penstock.control.bell import QUEUE
 from penstock.control.installation import Installation, now
 from penstock.control.targets import Target, prepare
@@ -64,7 +64,8 @@ def start(
     """Check everything, write the run, and have it carried out once the transaction is committed.
 
     Raises `NotFound` for an unknown target, `InvalidInput` with every mistake in the input, `KeyReused` for an
-    idempotency key of another request, `PlanChanged`; then nothing was written.
+    idempotency key of another request, `PlanChanged`, `TooManyRequests` for a limit of the template, and `Conflict` for a
+    chain of runs that goes round; then nothing was written.
     """
     if options.once is not None:
         earlier = _earlier(ws, options.once, cause)
@@ -94,6 +95,7 @@ def start(
             lease_owner=f"direct:{identity}",
             lease_expires=at + timedelta(seconds=_direct_lease(installation)),
         )
+    chains.check(ws, run)
     runs.insert(ws, run, flow.admitted(ws, run, prepared.terms))
     artifacts.note_uses(
         ws,
@@ -144,6 +146,24 @@ def cancel(ws: WriteSession, installation: Installation, reference: str) -> Run:
     runs.save(ws, run)
     _note(ws, installation, run)
     return run
+
+
+def cancel_with_children(ws: WriteSession, installation: Installation, reference: str) -> list[Run]:
+    """Cancel a run and all that its steps have started, however far down; those that were changed, the run itself first.
+
+    Children that have ended stay as they are, and are looked under. Raises like `cancel`.
+    """
+    cancelled, look = [cancel(ws, installation, reference)], [runs.get(ws, reference).id]
+    seen = set(look)
+    while look:
+        for child in runs.children(ws, look.pop()):
+            if child.id in seen:
+                continue
+            seen.add(child.id)
+            look.append(child.id)
+            if not child.state.terminal:
+                cancelled.append(cancel(ws, installation, child.id))
+    return cancelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,6 +222,8 @@ def ticket(installation: Installation, run: Run, snapshot: Snapshot, stack: Stac
         timeout=laid_over(snapshot.content.configuration, run.configuration).timeout,
         pipeline_id=run.pipeline_id,
         tags=run.tags,
+        resumes=run.cause.replay_of if run.cause.again is not None else None,
+        again=run.cause.again or (),
         artifact_store=stack.components["artifact_store"],
         secret_store=stack.components.get("secret_store") or _secrets_of_home(installation),
         server=installation.address,

@@ -8,13 +8,15 @@ from typing import Any
 from penstock.control import snapshots, templates
 from penstock.control.artifacts import resolve as resolve_artifact
 from penstock.control.installation import now
-from penstock.errors import Conflict, InvalidInput, NotFound, fault
+from penstock.errors import Conflict, InvalidInput, NotFound, fault, pointer
 from penstock.model.artifact import FROZEN, Artifact, is_reference
-from penstock.model.configuration import PipelineRunConfiguration
+from penstock.model.configuration import PipelineRunConfiguration, StepConfiguration
 from penstock.model.inputs import Effective, resolve
 from penstock.model.run import Run, RunState
 from penstock.model.snapshot import Snapshot
-from penstock.model.terms import Terms
+from penstock.model.terms import Layer, Terms
+from penstock.store import runs
+from penstock.store import templates as stored
 from penstock.store.session import ReadSession
 
 
@@ -25,6 +27,8 @@ class Target:
     template: str | None = None
     snapshot: str | None = None
     pipeline: str | None = None
+    like: str | None = None
+    """A run, by id or name, whose values hold unless the caller gives others. Its snapshot, if nothing else is named."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +57,15 @@ def prepare(
     Raises `NotFound` for an unknown target, `InvalidInput` with every mistake in the input, and `Conflict` for a snapshot
     that no launcher can carry out, unless the caller does it (`here`).
     """
-    snapshot, terms, origin = _resolved(rs, target)
+    like = runs.get(rs, target.like) if target.like is not None else None
+    if like is not None and not any((target.template, target.snapshot, target.pipeline)):
+        snapshot, terms, origin = _again(rs, like)
+    else:
+        snapshot, terms, origin = _resolved(rs, target)
     if not snapshot.runnable and not here:
         raise Conflict(f"This snapshot cannot be run: {snapshot.content.code_note or 'its code was not archived'}.")
-    effective = resolve(snapshot, configuration, terms)
+    under = _values_of(like, snapshot) if like is not None else None
+    effective = resolve(snapshot, configuration, terms, under=under)
     parameters, given = _frozen_artifacts(rs, snapshot, effective.parameters)
     return Prepared(
         snapshot=snapshot,
@@ -65,6 +74,38 @@ def prepare(
         terms=terms,
         origin=origin,
     )
+
+
+def _again(rs: ReadSession, run: Run) -> tuple[Snapshot, Terms | None, Run]:
+    """What a run was of. Of its template's terms only the limits hold: its values are those that it had."""
+    snapshot, _, origin = _resolved(rs, Target(snapshot=run.snapshot_id))
+    try:
+        limits = stored.get(rs, run.template_id).terms.limits if run.template_id is not None else None
+    except NotFound:  # a run outlives its template
+        return snapshot, None, origin
+    named = replace(
+        origin,
+        template_id=run.template_id,
+        template_name=run.template_name,
+        template_version=run.template_version,
+    )
+    return snapshot, Terms(limits=limits), named
+
+
+def _values_of(run: Run, snapshot: Snapshot) -> Layer:
+    """What a run had, as something that is said of another one. Of another snapshot the defaults are that one's own."""
+    own = run.snapshot_id != snapshot.id
+
+    def carried(at: str) -> bool:
+        return not own or run.origins.get(at, "default") not in ("default", "snapshot")
+
+    steps = dict(run.configuration.steps)
+    for step, values in run.step_parameters.items():
+        kept = {name: value for name, value in values.items() if carried(pointer("steps", step, "parameters", name))}
+        steps[step] = replace(steps.get(step, StepConfiguration()), parameters=kept)
+    parameters = {name: value for name, value in run.parameters.items() if carried(pointer("parameters", name))}
+    said = replace(run.configuration, parameters=parameters, steps=steps, tags=run.tags, preset=None)
+    return Layer(f"run {run.name}", said, ("replayed",))
 
 
 def _frozen_artifacts(

@@ -54,6 +54,11 @@ class Earlier:
     parts: dict[str, str]
     outputs: dict[str, Artifact]
     ended: datetime
+    parameters: dict[str, Any] = field(default_factory=dict)
+    """The constant arguments, as the record has them."""
+
+    inputs: dict[str, str] = field(default_factory=dict)
+    """Argument -> artifact id, of arguments that are artifacts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +72,22 @@ class Found:
 
     following: dict[str, Earlier] = field(default_factory=dict)
     """With a hit: by key, what the same run made next. Whoever comes to the same steps need not ask again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taking:
+    """A question to the server: what did this invocation of that run make, if it ended well?"""
+
+    run_id: str
+    step: str
+    """The invocation id."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """The answer. None: it did not end well, or its artifacts are gone."""
+
+    earlier: Earlier | None = None
 
 
 FORMAT = "1"

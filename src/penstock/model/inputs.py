@@ -48,11 +48,16 @@ def layers(terms: Terms, given: PipelineRunConfiguration, *, at: tuple[str, ...]
 
 
 def resolve(
-    snapshot: Snapshot, given: PipelineRunConfiguration, terms: Terms | None = None, *, at: tuple[str, ...] = ()
+    snapshot: Snapshot,
+    given: PipelineRunConfiguration,
+    terms: Terms | None = None,
+    *,
+    under: Layer | None = None,
+    at: tuple[str, ...] = (),
 ) -> Effective:
     """Lay what `terms` and a caller say over what `snapshot` says, values and all else.
 
-    Raises `InvalidInput` with all mistakes at once; those of the caller are pointed to below `at`.
+    `under` lies directly under what the caller says. Raises `InvalidInput` with all mistakes at once; those of the caller are pointed to below `at`.
     """
     if terms is None and given.preset is not None:
         mistake = fault(pointer(*at, "preset"), "Presets belong to run templates: trigger one, or give the values.")
@@ -61,7 +66,8 @@ def resolve(
     schema = snapshot.content.parameter_schema
     said, origins = snapshot.content.given, _origins(snapshot.content.given, "snapshot")
     faults: list[dict[str, Any]] = []
-    for layer in layers(terms, given, at=at):
+    said_of_it = layers(terms, given, at=at)
+    for layer in said_of_it if under is None else [*said_of_it[:-1], under, said_of_it[-1]]:
         faults += _layer_faults(snapshot, terms, layer)
         said, origins = _without_outdone(snapshot, said, origins, layer.configuration)
         said, origins = laid_over(said, layer.configuration), origins | _origins(layer.configuration, layer.origin)

@@ -46,6 +46,12 @@ class Ticket:
     server: str
     """Where to report: `unix:/path/to/socket` or `http(s)://host:port`."""
 
+    resumes: str | None = None
+    """The id of a run whose results are taken over."""
+
+    again: tuple[str, ...] = ()
+    """Invocation ids of the steps whose results are not."""
+
     token: str
     """Credentials of this run alone; they die with it."""
 

@@ -89,12 +89,17 @@ class Failure:
 class Cause:
     """What pulled the gate. It is data: every kind goes through the same door."""
 
-    kind: Literal["api", "direct", "step"] = "api"
+    kind: Literal["api", "direct", "step", "replay"] = "api"
     account_id: str | None = None
     account: str = "owner"
     key_id: str | None = None
     parent_run_id: str | None = None
     parent_step: str | None = None
+    replay_of: str | None = None
+    """Of a replay: the id of the run that it is like."""
+
+    again: tuple[str, ...] | None = None
+    """Of a replay that takes over results: the steps that are carried out again. None: it takes over nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from hashlib import sha256
@@ -11,16 +12,16 @@ from typing import Any
 
 import msgspec
 
-from penstock.author.handle import Handle, holds_handle
+from penstock.author.handle import Handle, handles_in, holds_handle
 from penstock.author.source import load_function
 from penstock.author.text import source_text
 from penstock.client.transport import Transport
 from penstock.errors import InvalidInput, PenstockError, fault, pointer
-from penstock.model.artifact import Artifact
-from penstock.model.cache import CacheNote, Earlier, Found, Lookup, canonical, explain, key_of, shown
+from penstock.model.artifact import FROZEN, Artifact
+from penstock.model.cache import CacheNote, Earlier, Found, Lookup, Taken, Taking, canonical, explain, key_of, shown
 from penstock.model.configuration import CachePolicy
 from penstock.runtime import hooks
-from penstock.runtime.step import Call
+from penstock.runtime.step import Call, as_recorded
 from penstock.settings import Settings
 from penstock.stack.contracts import ArtifactStore
 
@@ -34,16 +35,32 @@ class _Untold(Exception):
     """There is no telling what this hangs on; the text says why."""
 
 
+@dataclass(frozen=True)
+class Resumed:
+    """The run whose results are taken over; `again` are the steps whose are not."""
+
+    run_id: str
+    again: frozenset[str]
+    take: Callable[[Taking], Taken]
+
+
 class StepCache:
     """The cache of one run. `root` is where the code lies: file dependencies are relative to it."""
 
-    def __init__(self, pipeline_id: str, ask: Ask, store: ArtifactStore, root: Path) -> None:
+    def __init__(
+        self, pipeline_id: str, ask: Ask, store: ArtifactStore, root: Path, resumed: Resumed | None = None
+    ) -> None:
         self._pipeline_id = pipeline_id
         self._ask = ask
         self._store = store
         self._root = root
+        self._resumed = resumed
+        self.resumes = resumed is not None
         self._known: dict[str, Earlier] = {}
         """What the server told besides what it was asked for, by key; each is asked for once, if at all."""
+
+        self._of_steps: dict[str, Earlier | None] = {}
+        """What steps of the resumed run made, as far as it was asked for."""
 
         self._ignored: dict[str, bool] = {}
         """Arguments that a policy for all steps ignores, and whether any step had one of this name."""
@@ -54,6 +71,10 @@ class StepCache:
         Raises `InvalidInput` for a policy that names what there is not. A server that cannot answer is no reason to fail:
         then there is nothing to take.
         """
+        if self._resumed is not None:
+            taken = self._taken_over(self._resumed, call, given, artifact_of)
+            if taken[1] is not None or not call.wants_cache:
+                return taken
         policy = call.configuration.cache_policy or CachePolicy()
         try:
             parts = dict(self._parts(call, policy, given, artifact_of))
@@ -75,6 +96,47 @@ class StepCache:
         if unfit is not None:
             return note(reason=f"Not taken from the cache: {unfit}"), None
         return note(hit=True, reason=explain(told, found), from_run=hit.run_id, from_step=hit.step), hit
+
+    def _taken_over(
+        self, resumed: Resumed, call: Call, given: Mapping[str, Any], artifact_of: ArtifactOf
+    ) -> tuple[CacheNote, Earlier | None]:
+        """What the resumed run made of this very call: the same constants, and of everything else the very artifacts."""
+
+        def anew(reason: str) -> tuple[CacheNote, None]:
+            return CacheNote(reason=f"Carried out again: {reason}"), None
+
+        if call.id in resumed.again:
+            return anew("it did not end well then, it was asked for, or what it hangs on is carried out again.")
+        earlier = self._of_resumed(resumed, call.id)
+        if earlier is None:
+            return anew("the resumed run has no results of it.")
+        now = as_recorded(given)
+        if now != earlier.parameters or any(_is_type_name(value) for value in now.values()):
+            return anew("its parameters are not certainly the same.")
+        for name, value in call.arguments.items():
+            for handle in handles_in(value):
+                before = earlier.inputs.get(name) if handle is value else self._made_by(resumed, handle)
+                if before != artifact_of(handle).id:
+                    return anew(f"its input '{name}' is not what it was.")
+        unfit = self._unfit(earlier.outputs.values())
+        if unfit is not None:
+            return anew(unfit)
+        told = f"Taken over from run {earlier.run_name}."
+        return CacheNote(hit=True, reason=told, from_run=earlier.run_id, from_step=earlier.step), earlier
+
+    def _made_by(self, resumed: Resumed, handle: Handle) -> str | None:
+        """The id of the artifact that stood for this handle in the resumed run."""
+        earlier = None if handle.step.startswith(FROZEN) else self._of_resumed(resumed, handle.step)
+        artifact = earlier.outputs.get(handle.output) if earlier is not None else None
+        return artifact.id if artifact is not None else None
+
+    def _of_resumed(self, resumed: Resumed, step: str) -> Earlier | None:
+        if step not in self._of_steps:
+            try:
+                self._of_steps[step] = resumed.take(Taking(run_id=resumed.run_id, step=step)).earlier
+            except PenstockError:  # a server that cannot answer is no reason to fail
+                return None
+        return self._of_steps[step]
 
     def remarks(self) -> list[str]:
         """Which arguments were to be ignored that no step had."""
@@ -151,6 +213,17 @@ def asking(transport: Transport) -> Ask:
         return decode(transport.request("POST", "/step_runs/lookup", json=wanted).body)
 
     return ask
+
+
+def taking(transport: Transport) -> Callable[[Taking], Taken]:
+    """The function that asks the server of a run what a step of another one made."""
+    decode = msgspec.json.Decoder(Taken).decode
+    return lambda wanted: decode(transport.request("POST", "/step_runs/take", json=wanted).body)
+
+
+def _is_type_name(value: Any) -> bool:
+    """Whether this may stand for a value that is no JSON: equal names are no equal values."""
+    return isinstance(value, str) and value.startswith("<") and value.endswith(">")
 
 
 def _text(thing: Any) -> str:

@@ -24,7 +24,7 @@ from penstock.model.artifact import Artifact
 from penstock.model.launch import Ticket
 from penstock.model.run import Batch, Failure, LogLine, Receipt
 from penstock.model.stack import Component
-from penstock.runtime.cache import StepCache, asking
+from penstock.runtime.cache import Resumed, StepCache, asking, taking
 from penstock.runtime.engine import Engine, Outcome, Process, Services
 from penstock.runtime.journal import Journal
 from penstock.runtime.logs import Capture
@@ -91,10 +91,16 @@ def services_of(ticket: Ticket, journal: Journal, store: ArtifactStore, root: Pa
     decode = msgspec.json.Decoder(Artifact).decode
     secrets = ticket.secret_store or Component(flavor="file", options={"path": f"{ticket.home}/secrets"})
     return Services(
-        cache=StepCache(ticket.pipeline_id, asking(transport), store, root),
+        cache=StepCache(ticket.pipeline_id, asking(transport), store, root, _resumed(ticket, transport)),
         secrets=Secrets(build("secret_store", secrets), journal),
         artifact=lambda identity: decode(transport.request("GET", f"/artifacts/{identity}").body),
     )
+
+
+def _resumed(ticket: Ticket, transport: Transport) -> Resumed | None:
+    if ticket.resumes is None:
+        return None
+    return Resumed(ticket.resumes, frozenset(ticket.again), taking(transport))
 
 
 def _carry_out(ticket: Ticket, journal: Journal, capture: Capture, process: Process | None) -> Outcome:

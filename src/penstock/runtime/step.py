@@ -57,6 +57,9 @@ class Kept:
 class Cache(Protocol):
     """Looks for earlier results."""
 
+    resumes: bool
+    """Whether results of one certain run are taken over, of steps that ask for no cache, too."""
+
     def look(
         self, call: Call, given: Mapping[str, Any], artifact_of: Callable[[Handle], Artifact]
     ) -> tuple[CacheNote, Earlier | None]:
@@ -112,6 +115,13 @@ class Call:
     own_policy: bool = False
     """Its cache policy was said of this very step, not of all steps."""
 
+    @property
+    def wants_cache(self) -> bool:
+        """A policy asks for the cache, unless it is switched off."""
+        if self.configuration.enable_cache is not None:
+            return self.configuration.enable_cache
+        return self.configuration.cache_policy is not None
+
     def context(self, bench: Bench) -> StepContext:
         """What the code of the step may know of where it is."""
         return StepContext(
@@ -134,9 +144,9 @@ def carry_out(call: Call, bench: Bench) -> dict[str, Kept]:
     Whatever the user's code raises is reported and, if there is no retry left, raised again.
     """
     given = {name: value for name, value in call.arguments.items() if not holds_handle(value)}
-    told = {"parameters": _shown(given), "inputs": {name: one.id for name, one in call.artifacts.items()}}
+    told = {"parameters": as_recorded(given), "inputs": {name: one.id for name, one in call.artifacts.items()}}
     note = None
-    if _wants_cache(call.configuration):
+    if bench.cache.resumes or call.wants_cache:
         note, earlier = bench.cache.look(call, given, bench.artifact)
         if earlier is not None:
             outputs = {name: one.id for name, one in earlier.outputs.items()}
@@ -147,13 +157,6 @@ def carry_out(call: Call, bench: Bench) -> dict[str, Kept]:
         kept = _attempts(call, given, bench, lambda number: _begun(call, bench, number, told, note))
     bench.journal.write("step_completed", step=call.id, outputs={name: one.artifact.id for name, one in kept.items()})
     return kept
-
-
-def _wants_cache(configuration: StepConfiguration) -> bool:
-    """A policy asks for the cache, unless it is switched off."""
-    if configuration.enable_cache is not None:
-        return configuration.enable_cache
-    return configuration.cache_policy is not None
 
 
 def _begun(call: Call, bench: Bench, attempt: int, told: Mapping[str, Any], note: CacheNote | None) -> None:
@@ -335,7 +338,7 @@ def _is_small(item: Any) -> bool:
     return _is_json(item) and len(msgspec.json.encode(item)) <= _TOLD_SIZE
 
 
-def _shown(given: Mapping[str, Any]) -> dict[str, Any]:
+def as_recorded(given: Mapping[str, Any]) -> dict[str, Any]:
     """The constant arguments for the record; what is no JSON is named by its type."""
     return {name: value if _is_json(value) else f"<{type(value).__qualname__}>" for name, value in given.items()}
 

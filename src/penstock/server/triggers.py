@@ -11,7 +11,7 @@ import msgspec
 from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from penstock.control import runs
+from penstock.control import replays, runs
 from penstock.control.installation import Installation
 from penstock.control.targets import Target
 from penstock.errors import InvalidInput, fault
@@ -49,6 +49,7 @@ class Trigger:
     principal: Principal
     parent: ParentStep | None = None
     claim: bool = False
+    replay: replays.Replay | None = None
 
     def cause(self) -> Cause:
         """Who pulled the gate, for the record."""
@@ -98,7 +99,10 @@ async def wait_for_end(here: Installation, run: Run, seconds: float) -> Run:
 
 def _start(here: Installation, wish: Trigger, options: runs.Options) -> runs.Started:
     with here.db.write() as session:
-        return runs.start(session, here, wish.target, wish.configuration, options, wish.cause())
+        cause = wish.cause()
+        if wish.replay is not None:
+            cause = replays.cause(session, wish.replay, wish.target, wish.configuration, cause)
+        return runs.start(session, here, wish.target, wish.configuration, options, cause)
 
 
 def _ticket(here: Installation, run: Run) -> Ticket:
@@ -118,5 +122,6 @@ def _once(request: Request, wish: Trigger) -> runs.Once | None:
     if not 1 <= len(key) <= 255 or not key.isprintable():
         mistake = fault("/headers/Idempotency-Key", "A key has 1 to 255 printable characters.")
         raise InvalidInput("This idempotency key cannot be used.", errors=[mistake])
-    content = msgspec.json.encode([wish.target, said(wish.configuration)], order="deterministic")
+    asked = [wish.target, said(wish.configuration), *([wish.replay] if wish.replay else [])]
+    content = msgspec.json.encode(asked, order="deterministic")
     return runs.Once(key=key, fingerprint=hashlib.sha256(content).hexdigest())

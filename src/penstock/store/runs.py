@@ -83,6 +83,7 @@ _EXPIRED = (
     _RUNS.where(runs.c.lease_expires <= bindparam("now")).order_by(runs.c.lease_expires).limit(bindparam("limit"))
 )
 _HELD_BY = _RUNS.where(runs.c.lease_owner == bindparam("owner")).order_by(runs.c.id)
+_CHILDREN = _RUNS.where(runs.c.parent_run_id == bindparam("id")).order_by(runs.c.id)
 _ANY_QUEUED = select(runs.c.id).where(runs.c.state == RunState.QUEUED).limit(1)
 _COUNT_QUEUED = select(func.count()).select_from(runs).where(runs.c.state == RunState.QUEUED)
 _ACTIVE = select(func.count()).select_from(runs).where(runs.c.state.in_(sorted(CLAIMED)))
@@ -177,6 +178,17 @@ def get(rs: ReadSession, ref: str) -> Run:
     In a write session no other writer changes it until the end: read it there before changing it or adding to it.
     """
     return _RUN.made(found(rs.row(rs.held(_BY_ID if is_id(ref) else _BY_NAME, runs), {"ref": ref}), "run", ref))
+
+
+def find(rs: ReadSession, run_id: str) -> Run | None:
+    """The run with this id, if there is one."""
+    row = rs.row(_BY_ID, {"ref": run_id})
+    return None if row is None else _RUN.made(row)
+
+
+def children(rs: ReadSession, run_id: str) -> list[Run]:
+    """The runs that steps of this one have started, oldest first; all of them."""
+    return [_RUN.made(row) for row in rs.rows(_CHILDREN, {"id": run_id})]
 
 
 def claim(ws: WriteSession, owner: str, limit: int, expires: datetime, *, at: datetime) -> list[Run]:

@@ -13,7 +13,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
-from penstock.control import differences, journal, plans, runs
+from penstock.control import differences, journal, plans, replays, runs
 from penstock.control.installation import Installation
 from penstock.control.targets import Target
 from penstock.errors import Forbidden
@@ -36,6 +36,7 @@ from penstock.server.triggers import (
 )
 from penstock.store import events
 from penstock.store import runs as stored
+from penstock.store.session import WriteSession
 
 router = APIRouter(route_class=StrictRoute, prefix="/runs", tags=["runs"])
 
@@ -72,6 +73,18 @@ class StartRun(PlanRun):
 
     claim: Annotated[bool, Field(description="The caller carries the run out itself.")] = False
     step_run: Annotated[ParentStep | None, Field(description="The step that starts this run.")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplayRun(PipelineRunConfiguration):
+    """What is to be otherwise than in the run; and what is taken over from it."""
+
+    template: Annotated[str | None, Field(description="`name@vN`: run this version instead.")] = None
+    snapshot_id: Annotated[str | None, Field(description="Run this snapshot instead.")] = None
+    from_failure: Annotated[bool, Field(description="Take over the results of steps that ended well.")] = False
+    from_step: Annotated[
+        str | None, Field(description="Take over results, but for this step and all that hang on it.")
+    ] = None
 
 
 class AnnotateRun(Strict):
@@ -158,13 +171,33 @@ def delete_run(here: Here, _: Writer, reference: str) -> Response:
 
 
 @router.post("/{reference}/cancel", response_model=Run, status_code=202)
-def cancel_run(request: Request, here: Here, _: Runner, reference: str) -> Response:
-    """Cancel a run; its process and all its children are stopped."""
+def cancel_run(
+    request: Request,
+    here: Here,
+    _: Runner,
+    reference: str,
+    children: Annotated[bool, Query(description="Also the runs that its steps have started.")] = True,
+) -> Response:
+    """Cancel a run: its process, whatever processes that has started, and the runs that its steps have started."""
     with here.db.write() as session:
-        run = runs.cancel(session, here, reference)
-    if run.state is RunState.CANCELLING:
-        request.app.state.stop_run(run.id)
-    return answer(run, 202)
+        one_or_all = runs.cancel_with_children if children else _only
+        cancelled = one_or_all(session, here, reference)
+    for run in cancelled:
+        if run.state is RunState.CANCELLING:
+            request.app.state.stop_run(run.id)
+    return answer(cancelled[0], 202)
+
+
+@router.post("/{reference}/replay", response_model=Run, status_code=202)
+async def replay_run(
+    request: Request, here: Here, who: Runner, reference: str, wanted: ReplayRun | None = None
+) -> Response:
+    """Start a run like this one, with changes, on another version, or taking over what ended well in it."""
+    asked = wanted or ReplayRun()
+    run = await run_in_threadpool(_run, here, reference)
+    target = Target(template=asked.template, snapshot=asked.snapshot_id, like=run.id)
+    replay = replays.Replay(run=run.id, from_failure=asked.from_failure, from_step=asked.from_step)
+    return await trigger(request, here, Trigger(target, plain(asked), who, replay=replay))
 
 
 @router.get("/{reference}/steps", response_model=Page[StepRun])
@@ -205,6 +238,10 @@ def report_events(here: Here, who: Worker, run_id: str, batch: Annotated[Batch, 
         raise Forbidden("A run reports for itself only.")
     with here.db.write() as session:
         return answer(journal.report(session, here, run_id, batch))
+
+
+def _only(session: WriteSession, here: Installation, reference: str) -> list[Run]:
+    return [runs.cancel(session, here, reference)]
 
 
 def _run(here: Installation, reference: str) -> Run:

@@ -9,7 +9,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from penstock.control import cache as control
 from penstock.control.installation import Installation
-from penstock.model.cache import Found, Lookup
+from penstock.model.cache import Found, Lookup, Taken, Taking
 from penstock.model.run import StepRun, StepState
 from penstock.server.access import Here, Reader
 from penstock.server.bodies import ListQuery, Page, answer, listing, record
@@ -40,6 +40,13 @@ def look_up_results(here: Here, _: Reader, wanted: Annotated[Lookup, record(Look
     """Earlier results of a step under a key, or what its last run hung on. For workers."""
     with here.db.read() as session:
         return answer(control.look_up(session, wanted))
+
+
+@router.post("/take", response_model=Taken)
+def take_results(here: Here, _: Reader, wanted: Annotated[Taking, record(Taking)]) -> Response:
+    """What one invocation of a run made, if it ended well. For workers that carry out a replay."""
+    with here.db.read() as session:
+        return answer(control.take(session, wanted))
 
 
 @router.get("/{step_run_id}", response_model=StepRun)
