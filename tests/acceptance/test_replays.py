@@ -74,7 +74,7 @@ def test_a_replay_with_changes_takes_over_only_what_they_do_not_touch(stage: Sit
     assert "input 'parts'" in reasons(stage, other)["report"]
     assert other["origins"]["/parameters/rate"] == "request"
     forked = replayed(stage, first, from_step="clean")
-    assert (carried_out(trace), forked["outputs"]) == (["clean", "report"], first["outputs"])
+    assert (carried_out(trace), forked["outputs"]) == (["clean", "fit", "report"], first["outputs"])
 
 
 def test_a_fork_onto_another_version_takes_over_steps_with_the_same_code(
@@ -150,3 +150,51 @@ def test_a_run_that_would_start_itself_again_and_again_is_stopped(stage: Site, t
     assert ended["state"] == "failed"
     assert "circles" in ended["error"]["message"]
     assert len(stage.get("/runs", template="round-and-round", size=200)["items"]) == before + 1
+
+
+def test_many_are_replayed_or_cancelled_at_once_after_a_rehearsal(stage: Site, trace: Path) -> None:
+    broken = Path(f"{trace}.broken")
+    broken.touch()
+    tags = {"tags": ["many"]}
+    runs = [
+        stage.post("/run_templates/steps/runs", {"parameters": {"path": str(trace), "n": n}, **tags}) for n in (1, 2)
+    ]
+    failed = [stage.ended(run["id"]) for run in runs]
+    carried_out(trace)
+    broken.unlink()
+    wanted = {"where": {"state": ["failed"], "tag": "many"}, "from_failure": True}
+    would = stage.post("/runs/replay", {**wanted, "dry_run": True})
+    assert (would["matched"], [one["name"] for one in would["items"]]) == (2, [run["name"] for run in failed])
+    assert carried_out(trace) == []
+    first = stage.post("/runs/replay", wanted, Idempotency_Key="many-1")
+    again = stage.post("/runs/replay", wanted, Idempotency_Key="many-1")
+    assert [one["run_id"] for one in first["items"]] == [one["run_id"] for one in again["items"]]
+    ended = [stage.ended(one["run_id"]) for one in first["items"]]
+    assert [run["cause"]["replay_of"] for run in ended] == [run["id"] for run in failed]
+    assert carried_out(trace) == ["fit", "fit", "report", "report"]
+
+    held = [
+        stage.post("/run_templates/lab/runs", {"parameters": {"deed": "wait", "path": f"{trace}{n}"}, "tags": ["held"]})
+        for n in range(3)
+    ]
+    printed = stage.penstock("run", "cancel-many", "--tag", "held", "--dry-run").stderr
+    assert "3 of 3 runs that fit would be cancelled." in printed
+    stage.penstock("run", "cancel-many", "--tag", "held")
+    assert [stage.ended(run["id"])["state"] for run in held] == ["cancelled"] * 3
+    assert stage.post("/runs/cancel", {"where": {"tag": "held"}})["matched"] == 0
+
+
+def test_many_means_none_unless_it_is_said(stage: Site) -> None:
+    for path in ("/runs/cancel", "/runs/replay"):
+        assert stage.api.post(path, json={}).status_code == 422
+        assert stage.api.post(path, json={"where": {"colour": "red"}}).status_code == 422
+    assert stage.penstock("run", "replay-many", "--state", "failed", "--tag", "nobody").stderr.startswith("0 of 0")
+
+
+def test_of_many_those_that_cannot_be_replayed_are_told(stage: Site, trace: Path) -> None:
+    run = stage.post("/run_templates/steps/runs", {"parameters": {"path": str(trace)}, "tags": ["odd"]})
+    stage.ended(run["id"])
+    answer = stage.post("/runs/replay", {"where": {"tag": "odd"}, "parameters": {"m": 1}})
+    assert (answer["matched"], answer["items"][0]["state"]) == (1, None)
+    assert "/parameters/m" in answer["items"][0]["problem"]
+    assert stage.penstock("run", "replay-many", "--tag", "odd", "--on", "steps@v9", status=1).stdout

@@ -36,9 +36,11 @@ from penstock.cli.output import (
     took,
 )
 from penstock.cli.progress import conclude, launched, outcome, watch
+from penstock.client import configuration
 from penstock.client.client import Client
 from penstock.client.page import LARGEST_PAGE
-from penstock.client.runs import LONGEST_WAIT
+from penstock.client.runs import LONGEST_WAIT, Where
+from penstock.model.bulk import Outcome
 from penstock.model.configuration import said
 from penstock.model.run import LogLine, Run
 
@@ -79,6 +81,17 @@ _CHILD_COLUMNS = (
 )
 
 
+StateFilter = Annotated[list[str], typer.Option("--state", help="In this state. May be given repeatedly.")]
+TemplateFilter = Annotated[str | None, typer.Option("--template", help="Of this run template.")]
+TagFilter = Annotated[str | None, typer.Option("--tag", help="With this tag.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say which runs are meant, and do nothing.")]
+
+_OUTCOME_COLUMNS = (
+    Column("RUN", lambda one: one.name),
+    Column("NOW", lambda one: one.state),
+    Column("PROBLEM", lambda one: one.problem),
+    Column("ID", lambda one: one.run_id, spare=True),
+)
 _CHANGE_COLUMNS = (
     Column("WHAT", lambda change: change.subject),
     Column("NAME", lambda change: change.name),
@@ -205,6 +218,42 @@ def cancel(
     show_record(found, {"Run": found.name, "ID": found.id, "State": found.state}, output)
 
 
+@app.command("cancel-many")
+def cancel_many(
+    state: StateFilter = [],  # noqa: B006  (Typer copies it)
+    pipeline: PipelineFilter = None,
+    template: TemplateFilter = None,
+    tag: TagFilter = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every run that has not ended.")] = False,
+    dry_run: DryRunOption = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Cancel all runs that fit and have not ended."""
+    where = Where(state=state, pipeline=pipeline, template=template, tag=tag)
+    _show_outcome(Client().runs.cancel_many(dry_run=dry_run, everything=everything, **where), "cancelled", output)
+
+
+@app.command("replay-many")
+def replay_many(
+    state: StateFilter = [],  # noqa: B006  (Typer copies it)
+    pipeline: PipelineFilter = None,
+    template: TemplateFilter = None,
+    tag: TagFilter = None,
+    config: ConfigOption = None,
+    from_failure: Annotated[
+        bool, typer.Option("--from-failure", help="Take over the results of steps that ended well.")
+    ] = False,
+    version: Annotated[str | None, typer.Option("--on", metavar="NAME@vN", help="On this version instead.")] = None,
+    dry_run: DryRunOption = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Start a run like each of those that fit and have ended."""
+    where = Where(state=state, pipeline=pipeline, template=template, tag=tag)
+    given = configuration.as_arguments(configuration.checked(configuration.read(config))) if config else {}
+    done = Client().runs.replay_many(where, dry_run=dry_run, from_failure=from_failure, template=version, **given)
+    _show_outcome(done, "replayed", output)
+
+
 @app.command()
 def diff(
     run: Reference,
@@ -251,6 +300,22 @@ def wait(
         return
     found = client.runs.get(run)
     conclude(found if found.state.terminal else watch(client, found), output)
+
+
+def _show_outcome(outcome: Outcome, deed: str, output: Output) -> None:
+    """Print what became of each run; the exit status is 1 if one of them refused."""
+    refused = [one for one in outcome.items if one.problem]
+    if output is Output.JSON:
+        show_json(outcome)
+    else:
+        if outcome.items:
+            show_rows(outcome.items, _OUTCOME_COLUMNS)
+        words = "would be" if outcome.dry_run else "were"
+        say(f"{len(outcome.items) - len(refused)} of {outcome.matched} runs that fit {words} {deed}.")
+        if outcome.matched > len(outcome.items):
+            say("There are more than one request takes: do it again.")
+    if refused:
+        raise typer.Exit(1)
 
 
 def _line(line: LogLine, *, prefixed: bool) -> str:

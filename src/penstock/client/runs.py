@@ -15,6 +15,7 @@ from penstock.client.events import EventStream, RunEvent
 from penstock.client.page import LARGEST_PAGE, Page
 from penstock.errors import InvalidInput, ServerUnreachable
 from penstock.ids import new_id
+from penstock.model.bulk import Outcome
 from penstock.model.comparison import Comparison
 from penstock.model.configuration import said
 from penstock.model.launch import Ticket
@@ -61,6 +62,18 @@ class LogPage:
 class _Claim:
     run: Run
     ticket: Ticket
+
+
+class Where(TypedDict, total=False):
+    """Which runs are meant: those to which all of it applies. Several states: one of them."""
+
+    state: str | Iterable[str] | None
+    pipeline: str | None
+    template: str | None
+    snapshot_id: str | None
+    name: str | None
+    tag: str | None
+    parent_run_id: str | None
 
 
 class Runs:
@@ -172,6 +185,30 @@ class Runs:
         body = {**asked, **({"from_failure": True} if from_failure else {}), **said_of_it}
         return self._connection.once(Run, _at(run, "replay"), key=new_id(), json=body, **_patience(wait))
 
+    def cancel_many(self, *, dry_run: bool = False, everything: bool = False, **where: Unpack[Where]) -> Outcome:
+        """Cancel all runs that fit and have not ended, at most a thousand, each with what its steps have started.
+
+        With `dry_run` they are only told. Without any filter `everything` must be meant.
+        """
+        body = {"where": _where(where), "all": everything, "dry_run": dry_run}
+        return self._connection.fetch(Outcome, "POST", "/runs/cancel", json=body)
+
+    def replay_many(
+        self,
+        where: Where,
+        *,
+        dry_run: bool = False,
+        from_failure: bool = False,
+        template: str | None = None,
+        snapshot_id: str | None = None,
+        **configuration: Unpack[Configuration],
+    ) -> Outcome:
+        """Start a run like each of those that fit and have ended, at most a thousand; the rest is as in `replay`."""
+        asked = given(template=template, snapshot_id=snapshot_id)
+        said_of_them: dict[str, Any] = said(checked(given(**configuration)))
+        body = {**asked, **said_of_them, "where": _where(where), "dry_run": dry_run, "from_failure": from_failure}
+        return self._connection.once(Outcome, "/runs/replay", key=new_id(), json=body)
+
     def steps(self, run: Run | str) -> tuple[StepRun, ...]:
         """All step runs so far, in the order in which they were called."""
         found: tuple[StepRun, ...] = ()
@@ -242,6 +279,12 @@ class Runs:
 
 def _at(run: Run | str, *rest: str) -> str:
     return path("runs", run.id if isinstance(run, Run) else run, *rest)
+
+
+def _where(where: Where) -> dict[str, Any]:
+    states = where.get("state")
+    listed = [states] if isinstance(states, str) else list(states or ())
+    return given(**{**where, "state": listed or None})
 
 
 def _target(pipeline: str | None, template: str | None, snapshot_id: str | None) -> dict[str, str]:

@@ -22,6 +22,7 @@ from penstock.server import problems
 from penstock.server.edge import Edge
 from penstock.server.routes import (
     artifacts,
+    bulk,
     code,
     pipeline_snapshots,
     pipelines,
@@ -49,6 +50,7 @@ _NOUNS = (
     code,
     run_templates,
     runs,
+    bulk,
     step_runs,
     artifacts,
     stack_routes,

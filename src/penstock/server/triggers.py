@@ -61,8 +61,8 @@ class Trigger:
 async def trigger(request: Request, here: Installation, wish: Trigger) -> Response:
     """Start the run, wait if the caller prefers to, and answer: 202 while it goes on, 200 when it has ended."""
     wait = preferred_wait(request)
-    options = runs.Options(once=_once(request, wish), claim=wish.claim, plan=request.headers.get("plan-token"))
-    started = await run_in_threadpool(_start, here, wish, options)
+    options = runs.Options(once=once(request, wish), claim=wish.claim, plan=request.headers.get("plan-token"))
+    started = await run_in_threadpool(start, here, wish, options)
     if wish.claim:
         return answer({"run": started.run, "ticket": await run_in_threadpool(_ticket, here, started.run)}, 201)
     run = await wait_for_end(here, started.run, wait) if wait else started.run
@@ -97,7 +97,8 @@ async def wait_for_end(here: Installation, run: Run, seconds: float) -> Run:
     return run
 
 
-def _start(here: Installation, wish: Trigger, options: runs.Options) -> runs.Started:
+def start(here: Installation, wish: Trigger, options: runs.Options) -> runs.Started:
+    """Start the run in a transaction of its own."""
     with here.db.write() as session:
         cause = wish.cause()
         if wish.replay is not None:
@@ -115,7 +116,8 @@ def _read(here: Installation, run_id: str) -> Run:
         return stored.get(session, run_id)
 
 
-def _once(request: Request, wish: Trigger) -> runs.Once | None:
+def once(request: Request, wish: Trigger, *, part: str = "") -> runs.Once | None:
+    """The idempotency key of the request, if it has one; of each `part` of a request that starts several, a key of its own."""
     key = request.headers.get("idempotency-key")
     if key is None:
         return None
@@ -124,4 +126,4 @@ def _once(request: Request, wish: Trigger) -> runs.Once | None:
         raise InvalidInput("This idempotency key cannot be used.", errors=[mistake])
     asked = [wish.target, said(wish.configuration), *([wish.replay] if wish.replay else [])]
     content = msgspec.json.encode(asked, order="deterministic")
-    return runs.Once(key=key, fingerprint=hashlib.sha256(content).hexdigest())
+    return runs.Once(key=f"{key}/{part}" if part else key, fingerprint=hashlib.sha256(content).hexdigest())

@@ -44,7 +44,7 @@ def report(path: str, parts: list[object]) -> str:
 def steps(path: str, n: int = 3, rate: float = 1.0) -> str:
     rows = load(path, n)
     side = clean(path, rows)
-    return report(path, [fit(path, rows, rate), side])
+    return report(path, [fit(path, rows, rate, after=side), side])
 
 
 @step

@@ -1,0 +1,102 @@
+"""Many runs at once, over HTTP: chosen as in the list of runs, with a rehearsal beforehand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Annotated
+
+from fastapi import APIRouter, Request, Response
+from pydantic import Field
+
+from penstock.control import bulk, replays, runs
+from penstock.control.installation import Installation
+from penstock.control.targets import Target
+from penstock.model.account import Principal
+from penstock.model.bulk import Outcome
+from penstock.model.configuration import PipelineRunConfiguration
+from penstock.model.run import Run, RunState
+from penstock.server.access import Here, Runner
+from penstock.server.bodies import Strict, answer
+from penstock.server.strict_json import StrictRoute
+from penstock.server.triggers import Trigger, once, plain, start
+from penstock.store.runs import RunFilter
+
+router = APIRouter(route_class=StrictRoute, prefix="/runs", tags=["runs"])
+
+
+class Where(Strict):
+    """Which runs are meant: those to which all of this applies."""
+
+    state: tuple[RunState, ...] = ()
+    pipeline: str | None = Field(default=None, description="Id or name of a pipeline.")
+    template: str | None = Field(default=None, description="Id or name of a run template.")
+    snapshot_id: str | None = None
+    name: str | None = None
+    tag: str | None = None
+    parent_run_id: str | None = None
+
+    def filter(self) -> RunFilter:
+        """The same for the store."""
+        return RunFilter(
+            states=self.state,
+            pipeline=self.pipeline,
+            template=self.template,
+            snapshot_id=self.snapshot_id,
+            name=self.name,
+            tag=self.tag,
+            parent=self.parent_run_id,
+        )
+
+
+class CancelMany(Strict):
+    """Runs that have not ended."""
+
+    where: Where = Where()
+    all: bool = Field(default=False, description="Without any filter: all of them are meant.")
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplayMany(PipelineRunConfiguration):
+    """Runs that have ended, and what is to be otherwise in their replays."""
+
+    where: Where = field(default_factory=Where)
+    all: Annotated[bool, Field(description="Without any filter: all of them are meant.")] = False
+    dry_run: bool = False
+    template: Annotated[str | None, Field(description="`name@vN`: run this version instead.")] = None
+    snapshot_id: Annotated[str | None, Field(description="Run this snapshot instead.")] = None
+    from_failure: Annotated[bool, Field(description="Take over the results of steps that ended well.")] = False
+
+
+@router.post("/cancel", response_model=Outcome)
+def cancel_runs(request: Request, here: Here, _: Runner, wanted: CancelMany) -> Response:
+    """Cancel all runs that fit, with the runs that their steps have started; at most a thousand at a time."""
+    matched, found = bulk.chosen(here, wanted.where.filter(), everything=wanted.all, ended=False)
+    items = bulk.rehearsed(found) if wanted.dry_run else bulk.each(found, partial(_cancelled, request, here))
+    return answer(Outcome(dry_run=wanted.dry_run, matched=matched, items=items))
+
+
+@router.post("/replay", response_model=Outcome)
+def replay_runs(request: Request, here: Here, who: Runner, wanted: ReplayMany) -> Response:
+    """Start a run like each of those that fit; at most a thousand at a time. With an `Idempotency-Key`, one like each."""
+    matched, found = bulk.chosen(here, wanted.where.filter(), everything=wanted.all, ended=True)
+    deed = partial(_replayed, request, here, who, wanted)
+    items = bulk.rehearsed(found) if wanted.dry_run else bulk.each(found, deed)
+    return answer(Outcome(dry_run=wanted.dry_run, matched=matched, items=items))
+
+
+def _cancelled(request: Request, here: Installation, run: Run) -> Run:
+    with here.db.write() as session:
+        cancelled = runs.cancel_with_children(session, here, run.id)
+    for one in cancelled:
+        if one.state is RunState.CANCELLING:
+            request.app.state.stop_run(one.id)
+    return cancelled[0]
+
+
+def _replayed(request: Request, here: Installation, who: Principal, wanted: ReplayMany, run: Run) -> Run:
+    target = Target(template=wanted.template, snapshot=wanted.snapshot_id, like=run.id)
+    replay = replays.Replay(run=run.id, from_failure=wanted.from_failure)
+    wish = Trigger(target, plain(wanted), who, replay=replay)
+    return start(here, wish, runs.Options(once=once(request, wish, part=run.id))).run
