@@ -7,8 +7,11 @@ import json
 import os
 
 import pytest
+from pydantic import SecretStr
 
+from penstock.errors import InvalidInput
 from tests.acceptance.conftest import PIPELINES
+from tests.acceptance.pipelines import vault
 from tests.acceptance.site_under_test import Site
 
 VALUE = "correct horse battery"
@@ -92,3 +95,21 @@ def test_the_command_never_prints_values_and_files_are_private(market: Site) -> 
     market.penstock("secret", "delete", "other")
     assert not file.exists()
     assert market.penstock("secret", "delete", "other", status=None).returncode != 0
+
+
+def test_references_work_in_a_direct_call_too_and_values_are_not_sent(
+    market: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in market.environment.items():
+        monkeypatch.setenv(name, value)
+    login = vault.Login(user="u", password=SecretStr("{{db.password}}"))
+    run = vault.vault(token=SecretStr("{{db.token}}"), login=login)
+    assert run.outputs is not None
+    assert run.outputs["used"][:2] == [digest("t0ken-of-db"), digest(VALUE)]
+    for given in (
+        {"token": SecretStr(VALUE)},
+        {"token": SecretStr("{{db.token}}"), "login": vault.Login(user="u", password=SecretStr(VALUE))},
+    ):
+        with pytest.raises(InvalidInput) as caught:
+            vault.vault(**given)
+        assert VALUE not in str(caught.value)

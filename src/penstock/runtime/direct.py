@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import fields, is_dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -91,23 +92,48 @@ def _given(pipeline: Pipeline, parameters: Mapping[str, Any], client: Client) ->
         if name in artifacts and value is not None and not isinstance(value, str):
             given[name] = f"{FROZEN}{keep(value, client).id}"
             continue
-        hidden = getattr(value, "get_secret_value", None)
-        if hidden is not None and not is_reference(str(hidden())):
-            raise InvalidInput(f"Parameter '{name}' is a secret.", errors=[fault(pointer("parameters", name), ADVICE)])
-        given[name] = _plain(value) if hidden is None else hidden()
+        given[name] = _plain(value, name)
     return given
 
 
-def _plain(value: Any) -> Any:
-    """`value` with paths and pydantic models in it as what JSON has for them; the client writes all else."""
+def _plain(value: Any, parameter: str) -> Any:
+    """`value` with paths, pydantic models and references to secrets in it as what JSON has; the client writes all else."""
     if isinstance(value, PurePath):
         return str(value)
+    hidden = getattr(value, "get_secret_value", None)
+    if hidden is not None:
+        if not is_reference(str(hidden())):
+            mistake = fault(pointer("parameters", parameter), ADVICE)
+            raise InvalidInput(f"A secret is given in parameter '{parameter}'.", errors=[mistake])
+        return hidden()
     dump = getattr(type(value), "model_dump", None)
     if dump is not None:
-        return dump(value, mode="json", by_alias=True)
+        return dump(value, mode="json", by_alias=True) | _secrets_of_model(value, parameter)
+    if is_dataclass(value) and not isinstance(value, type) and _holds_secret(value):
+        return {one.name: _plain(getattr(value, one.name), parameter) for one in fields(value)}
     if type(value) in (list, tuple):
-        return [_plain(item) for item in value]
-    return {key: _plain(item) for key, item in value.items()} if type(value) is dict else value
+        return [_plain(item, parameter) for item in value]
+    return {key: _plain(item, parameter) for key, item in value.items()} if type(value) is dict else value
+
+
+def _secrets_of_model(model: Any, parameter: str) -> dict[str, Any]:
+    """The fields of a pydantic model with a secret in them, which its own dump blots out."""
+    members = {name: getattr(model, name) for name in type(model).model_fields}
+    aliases = {name: one.serialization_alias or one.alias or name for name, one in type(model).model_fields.items()}
+    return {aliases[name]: _plain(value, parameter) for name, value in members.items() if _holds_secret(value)}
+
+
+def _holds_secret(value: Any) -> bool:
+    if hasattr(value, "get_secret_value"):
+        return True
+    if isinstance(value, dict):
+        return any(map(_holds_secret, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_holds_secret, value))
+    if isinstance(value, type):
+        return False
+    names = [one.name for one in fields(value)] if is_dataclass(value) else getattr(type(value), "model_fields", ())
+    return any(_holds_secret(getattr(value, name, None)) for name in names)
 
 
 def _say(text: str) -> None:
