@@ -124,3 +124,21 @@ def test_wrong_limits_are_refused(site: Site, limited: str) -> None:
     assert wrong["errors"][0]["did_you_mean"] == "parameters.number"
     assert limit(site, limited, 422, concurency=1)["errors"][0]["pointer"].endswith("/limits/concurency")
     assert "/limits" in limit(site, limited, 422, concurrency=0)["errors"][0]["pointer"]
+
+
+def test_a_run_says_what_it_waits_for_and_who_holds_it(site: Site, tmp_path: Path) -> None:
+    site.template(f"{PIPELINES / 'lab.py'}:lab", "lab-why")
+    site.api.put("/run_templates/lab-why/terms", json={"limits": {"concurrency": 1}})
+    first = site.trigger("lab-why", {"deed": "wait", "path": str(tmp_path / "gate")})
+    site.reaches(first["id"], ["running"])
+    second, third = site.trigger("lab-why"), site.trigger("lab-why")
+    told = site.get(f"/runs/{third['id']}/why")
+    assert [one["kind"] for one in told["blockers"]] == ["limit", "queue"]
+    assert [one["name"] for one in told["blockers"][0]["holders"]] == [first["name"]]
+    assert "takes 1 at once" in site.penstock("run", "why", second["name"]).stdout
+    eventually(lambda: "act" in site.get(f"/runs/{first['id']}/why")["summary"], what="its step is told")
+    (tmp_path / "gate.go").touch()
+    for run in (first, second, third):
+        assert site.ended(run["id"])["state"] == "completed"
+        assert site.get(f"/runs/{run['id']}/why")["summary"] == "It has completed."
+    assert site.api.get("/runs/nobody/why").status_code == 404

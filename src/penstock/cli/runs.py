@@ -86,6 +86,12 @@ TemplateFilter = Annotated[str | None, typer.Option("--template", help="Of this 
 TagFilter = Annotated[str | None, typer.Option("--tag", help="With this tag.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say which runs are meant, and do nothing.")]
 
+_BLOCKER_COLUMNS = (
+    Column("WHAT", lambda one: one.kind),
+    Column("WHY", lambda one: one.detail),
+    Column("SINCE", lambda one: one.since),
+    Column("HELD BY", lambda one: tuple(holder.name for holder in one.holders)),
+)
 _OUTCOME_COLUMNS = (
     Column("RUN", lambda one: one.name),
     Column("NOW", lambda one: one.state),
@@ -252,6 +258,20 @@ def replay_many(
     given = configuration.as_arguments(configuration.checked(configuration.read(config))) if config else {}
     done = Client().runs.replay_many(where, dry_run=dry_run, from_failure=from_failure, template=version, **given)
     _show_outcome(done, "replayed", output)
+
+
+@app.command()
+def why(run: Reference, output: OutputOption = Output.TABLE) -> None:
+    """Say what a run waits for and who holds it, or why it ended as it did."""
+    found = Client().runs.why(run)
+    if output is Output.JSON:
+        show_json(found)
+        return
+    typer.echo(f"{found.run} is {found.state}. {text(found.summary)}")
+    if found.blockers:
+        show_rows(found.blockers, _BLOCKER_COLUMNS)
+        for advice in dict.fromkeys(one.advice for one in found.blockers if one.advice):
+            say(advice)
 
 
 @app.command()

@@ -21,6 +21,7 @@ from penstock.model.configuration import said
 from penstock.model.launch import Ticket
 from penstock.model.plan import Plan
 from penstock.model.run import LogLine, Run, StepRun
+from penstock.model.why import Why
 
 LONGEST_WAIT = 30
 """Seconds that one request asks the server to wait; longer waits are several requests."""
@@ -151,6 +152,10 @@ class Runs:
         """What is different in `other`: versions, values and their origins, inputs, steps, metrics, outputs, times."""
         query = {"with": other.id if isinstance(other, Run) else other}
         return self._connection.fetch(Comparison, "GET", _at(run, "diff"), query=query)
+
+    def why(self, run: Run | str) -> Why:
+        """What the run waits for, who holds it and since when; of one that has ended, why it ended so."""
+        return self._connection.fetch(Why, "GET", _at(run, "why"))
 
     def delete(self, run: Run | str) -> None:
         """Remove an ended run with its steps, logs and history. Raises `Conflict` if it has not ended."""

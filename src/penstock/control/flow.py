@@ -62,7 +62,7 @@ def _lane(run: Run, limits: Limits) -> str:
 
 def _full(rs: ReadSession, run: Run, lane: str, waiting: int) -> str:
     names = stored.holders(rs, lane)
-    going_on = f" Before them go on: {', '.join(names)}." if names else ""
+    going_on = f" Before them go on: {', '.join(one.name for one in names)}." if names else ""
     return f"{waiting} runs of '{run.template_name}' wait already, and no more may.{going_on}"
 
 

@@ -7,8 +7,10 @@ from datetime import datetime
 
 from sqlalchemy import Select, bindparam, func, select, update
 
+from penstock.errors import found
 from penstock.model.limits import Lane
 from penstock.model.run import CLAIMED, RunState
+from penstock.model.why import Holder
 from penstock.store.session import ReadSession, WriteSession
 from penstock.store.tables import runs, templates
 
@@ -52,7 +54,19 @@ _LANES = (
 )
 _HOLD = select(templates.c.id).where(templates.c.id.in_(bindparam("ids", expanding=True))).order_by(templates.c.id)
 _COUNT_WAITING = select(func.count()).select_from(runs).where(_WAITING, _ONE)
-_HOLDERS = select(runs.c.name).where(_ACTIVE, _ONE).order_by(runs.c.id).limit(bindparam("limit"))
+_ALL_HOLDERS = select(runs.c.name, runs.c.claimed).where(_ACTIVE).order_by(runs.c.id).limit(bindparam("limit"))
+_HOLDERS = _ALL_HOLDERS.where(_ONE)
+_COUNT_ACTIVE = select(func.count()).select_from(runs).where(_ACTIVE, _ONE)
+_PLACE = select(runs.c.lane, runs.c.lane_limit, runs.c.turn).where(runs.c.id == bindparam("id"))
+_COUNT_BEFORE = (
+    select(func.count())
+    .select_from(runs)
+    .where(
+        _WAITING,
+        _ONE,
+        (runs.c.turn < bindparam("turn")) | ((runs.c.turn == bindparam("turn")) & (runs.c.id < bindparam("id"))),
+    )
+)
 _CLAIMS = (
     select(runs.c.claimed)
     .where(_ONE, runs.c.claimed.is_not(None))
@@ -113,9 +127,30 @@ def count_waiting(rs: ReadSession, lane: str) -> int:
     return int(rs.value(_COUNT_WAITING, {"lane": lane}))
 
 
-def holders(rs: ReadSession, lane: str, limit: int = 3) -> list[str]:
-    """Names of the runs that go on in this lane, the oldest first."""
-    return [row.name for row in rs.rows(_HOLDERS, {"lane": lane, "limit": limit})]
+def count_active(rs: ReadSession, lane: str) -> int:
+    """How many runs go on in this lane."""
+    return int(rs.value(_COUNT_ACTIVE, {"lane": lane}))
+
+
+def place_of(rs: ReadSession, run_id: str) -> Place:
+    """Where a run waits, or has waited."""
+    row = found(rs.row(_PLACE, {"id": run_id}), "run", run_id)
+    return Place(lane=row.lane, limit=row.lane_limit, turn=row.turn)
+
+
+def count_before(rs: ReadSession, place: Place, run_id: str) -> int:
+    """How many runs of its lane have their turn before this one."""
+    return int(rs.value(_COUNT_BEFORE, {"lane": place.lane, "turn": place.turn, "id": run_id}))
+
+
+def holders(rs: ReadSession, lane: str, limit: int = 3) -> list[Holder]:
+    """The runs that go on in this lane, the oldest first, and when they were claimed."""
+    return [Holder(name=row.name, since=row.claimed) for row in rs.rows(_HOLDERS, {"lane": lane, "limit": limit})]
+
+
+def all_holders(rs: ReadSession, limit: int) -> list[Holder]:
+    """The runs that go on, whatever their lane."""
+    return [Holder(name=row.name, since=row.claimed) for row in rs.rows(_ALL_HOLDERS, {"limit": limit})]
 
 
 def claims(rs: ReadSession, lane: str, limit: int = 20) -> list[datetime]:

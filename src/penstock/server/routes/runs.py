@@ -13,7 +13,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
-from penstock.control import differences, journal, plans, replays, runs
+from penstock.control import differences, journal, plans, replays, runs, why
 from penstock.control.installation import Installation
 from penstock.control.targets import Target
 from penstock.errors import Forbidden
@@ -21,6 +21,7 @@ from penstock.model.comparison import Comparison
 from penstock.model.configuration import PipelineRunConfiguration
 from penstock.model.plan import Plan
 from penstock.model.run import Batch, Receipt, Run, RunState, StepRun
+from penstock.model.why import Why
 from penstock.server.access import Here, Reader, Runner, Worker, Writer
 from penstock.server.bodies import ListQuery, Page, Strict, answer, listing, record
 from penstock.server.routes.logs import LogQuery, log_page
@@ -150,6 +151,13 @@ def diff_run(
     """What is different in another run: versions, values and their origins, inputs, steps, metrics, outputs, times."""
     with here.db.read() as session:
         return answer(differences.of_runs(session, reference, other))
+
+
+@router.get("/{reference}/why", response_model=Why)
+def why_run(here: Here, _: Reader, reference: str) -> Response:
+    """What the run waits for, who holds it and since when; of one that has ended, why it ended so."""
+    with here.db.read() as session:
+        return answer(why.why(session, here, reference))
 
 
 @router.patch("/{reference}", response_model=Run)
