@@ -117,6 +117,9 @@ def run(
     plan_token: Annotated[
         str | None, typer.Option("--plan-token", help="Start it only if the plan with this token still holds.")
     ] = None,
+    idempotency_key: Annotated[
+        str | None, typer.Option("--idempotency-key", help="Start one run for this key, however often it is called.")
+    ] = None,
     wait: WaitOption = True,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -133,9 +136,12 @@ def run(
     if plan:
         if plan_token is not None:
             raise InvalidInput("Give --plan to see a plan, or --plan-token to hold a run to one.")
+        if idempotency_key is not None:
+            raise InvalidInput("--plan starts nothing: an --idempotency-key has no meaning with it.")
         show_plan(client.templates.plan(template, **given), output)
         return
-    launched(client, client.templates.run(template, plan_token=plan_token, **given), output, wait=wait)
+    started = client.templates.run(template, plan_token=plan_token, idempotency_key=idempotency_key, **given)
+    launched(client, started, output, wait=wait)
 
 
 @app.command()

@@ -68,7 +68,7 @@ async def trigger(request: Request, here: Installation, wish: Trigger) -> Respon
     run = await wait_for_end(here, started.run, wait) if wait else started.run
     headers = {
         "Location": f"/api/v1/runs/{run.id}",
-        "Idempotency-Result": "replayed" if started.replayed else "created",
+        "Idempotency-Result": _result(started),
     }
     return answer(run, 200 if run.state.terminal else 202, headers | waited(wait))
 
@@ -95,6 +95,13 @@ async def wait_for_end(here: Installation, run: Run, seconds: float) -> Run:
             if not run.state.terminal:
                 await rung.wait_async(min(left, 1.0))
     return run
+
+
+def _result(started: runs.Started) -> str:
+    """Whether this request started the run, came while the run of an earlier one goes on, or after it had ended."""
+    if not started.replayed:
+        return "created"
+    return "replayed" if started.run.state.terminal else "joined"
 
 
 def start(here: Installation, wish: Trigger, options: runs.Options) -> runs.Started:

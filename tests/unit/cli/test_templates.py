@@ -73,6 +73,13 @@ class TestRun:
         assert [one.path for one in server.asked] == ["/runs"]
         assert server.asked[0].headers["idempotency-key"]
 
+    def test_under_a_key(self, penstock: Any, server: Any, template: None) -> None:
+        penstock("run-template", "run", "daily", "--idempotency-key", "order-7", "--no-wait")
+        assert server.asked[0].headers["idempotency-key"] == "order-7"
+        done = penstock("run-template", "run", "daily", "--idempotency-key", "order-7", "--plan")
+        assert done.status != 0
+        assert len(server.asked) == 1
+
     def test_from_a_file(self, penstock: Any, server: Any, template: None, tmp_path: Path) -> None:
         (tmp_path / "run.yaml").write_text("parameters: {lr: 1e-3}\ntags: [nightly]\n")
         penstock("run-template", "run", "daily", "-c", str(tmp_path / "run.yaml"), "--no-wait")
