@@ -93,10 +93,11 @@ def test_the_loop_of_the_kernel_is_no_trouble(notebook: Notebook) -> None:
 
 def test_steps_side_by_side_print_below_the_cell(notebook: Notebook) -> None:
     cell = """
+import sys
 from penstock import pipeline, step
 @step
 def say(number: int) -> None:
-    print("number", number)
+    sys.stdout.write(f"number {number}\\n")  # at once: what the first step prints while it is alone is shown piece by piece
 @pipeline
 def many():
     for number in range(6):

@@ -29,6 +29,7 @@ STEP_OPTIONS: dict[str, tuple[str, str]] = {
 RUN_OPTIONS: dict[str, tuple[str, str]] = {
     "run_name": ('"nightly-{date}"', "a name for the run"),
     "preset": ("production", "the named set of values of the run template that lies under these"),
+    "priority": ("10", "the higher goes first; a point is worth a minute of waiting"),
     "tags": ("[nightly]", "words to find it by"),
     "execution_mode": ("continue_on_failure", "or stop_on_failure, fail_fast: what a failed step means for the others"),
     **STEP_OPTIONS,
