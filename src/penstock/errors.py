@@ -7,6 +7,7 @@ PenstockError                     500
 ├── NotFound (LookupError)        404
 ├── Conflict                      409
 │   ├── BreakingChange            409   errors[]: what would break, and whom
+│   ├── KeyHeld                   409
 │   ├── PlanChanged               409
 │   ├── StaleFence                409
 │   └── CodeMissing               409
@@ -125,6 +126,12 @@ class BreakingChange(Conflict):
     """Callers that are right today would be refused."""
 
     slug = "breaking-change"
+
+
+class KeyHeld(Conflict):
+    """The run of an earlier request with this key goes on."""
+
+    slug = "idempotency-key-held"
 
 
 class PlanChanged(Conflict):

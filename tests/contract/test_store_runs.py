@@ -312,6 +312,30 @@ class TestIdempotency:
             assert idempotency.insert(ws, newer) is True
             assert idempotency.find(ws, "ci", "k", later(60)) == newer
 
+    def test_a_key_may_stand_until_its_run_has_ended(self, db: Database) -> None:
+        with db.write() as ws:
+            one, other = queued(ws, 2)
+            answer = idempotency.Answer(
+                scope="ci",
+                key="k",
+                fingerprint="f" * 64,
+                run_id=one.id,
+                status=202,
+                created=AT,
+                expires=later(60),
+                until_terminal=True,
+                attempt="call",
+            )
+            assert idempotency.insert(ws, answer) is True
+            assert idempotency.find(ws, "ci", "k", later(10**6)) == answer
+            assert idempotency.insert(ws, replace(answer, run_id=other.id, created=later(10**6))) is False
+            assert idempotency.purge(ws, later(10**6)) == 0
+            runs.save(ws, replace(one, state=RunState.COMPLETED, ended=later(1)))
+            assert idempotency.purge(ws, later(10**6)) == 1
+            assert idempotency.insert(ws, answer) is True
+            idempotency.forget(ws, "ci", "k")
+            assert idempotency.find(ws, "ci", "k", AT) is None
+
     def test_only_what_has_expired_is_forgotten(self, db: Database) -> None:
         with db.write() as ws:
             [run] = queued(ws)

@@ -29,6 +29,7 @@ from penstock.client import configuration
 from penstock.client.client import Client
 from penstock.errors import InvalidInput
 from penstock.model.configuration import said
+from penstock.model.idempotency import IdempotencyKey, Policy
 from penstock.model.snapshot import Content
 from penstock.model.template import Template, named
 from penstock.model.terms import said as terms_said
@@ -120,6 +121,12 @@ def run(
     idempotency_key: Annotated[
         str | None, typer.Option("--idempotency-key", help="Start one run for this key, however often it is called.")
     ] = None,
+    while_running: Annotated[
+        Policy | None,
+        typer.Option(
+            "--while-running", help="The key holds until its run has ended: what to do with a run until then."
+        ),
+    ] = None,
     wait: WaitOption = True,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -140,7 +147,12 @@ def run(
             raise InvalidInput("--plan starts nothing: an --idempotency-key has no meaning with it.")
         show_plan(client.templates.plan(template, **given), output)
         return
-    started = client.templates.run(template, plan_token=plan_token, idempotency_key=idempotency_key, **given)
+    key: str | IdempotencyKey | None = idempotency_key
+    if while_running is not None:
+        if idempotency_key is None:
+            raise InvalidInput("--while-running goes with an --idempotency-key.")
+        key = IdempotencyKey(key=idempotency_key, until="terminal", on_conflict=while_running)
+    started = client.templates.run(template, plan_token=plan_token, idempotency_key=key, **given)
     launched(client, started, output, wait=wait)
 
 

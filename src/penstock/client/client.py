@@ -20,6 +20,7 @@ from penstock.client.templates import TemplateFilter, Templates
 from penstock.client.transport import Transport
 from penstock.errors import InvalidInput, fault
 from penstock.model.configuration import PipelineRunConfiguration
+from penstock.model.idempotency import IdempotencyKey
 from penstock.model.pipeline import Pipeline
 from penstock.model.run import Run
 from penstock.model.template import Template, TemplateDetail
@@ -58,7 +59,7 @@ class Client:
         run_configuration: PipelineRunConfiguration | Mapping[str, Any] | None = None,
         config_path: Path | str | None = None,
         synchronous: bool = False,
-        idempotency_key: str | None = None,
+        idempotency_key: str | IdempotencyKey | None = None,
     ) -> Run:
         """Start a run of exactly one of: a pipeline (its latest runnable snapshot), a template, a snapshot.
 

@@ -14,6 +14,8 @@ import msgspec
 from penstock.client import local, login
 from penstock.client.transport import IDLE, Response, Transport, segment
 from penstock.errors import InvalidInput, PenstockError, ServerUnreachable, Unavailable
+from penstock.ids import new_id
+from penstock.model.idempotency import IdempotencyKey
 from penstock.settings import Settings
 
 T = TypeVar("T")
@@ -60,13 +62,13 @@ class Connection:
         """One request whose answer is a `kind`."""
         return decoded(kind, self.send(method, path, **options))
 
-    def once(self, kind: type[T], path: str, *, key: str, **options: Any) -> T:
+    def once(self, kind: type[T], path: str, *, key: str | IdempotencyKey, **options: Any) -> T:
         """A POST that starts something, carried out at most once however often it has to be sent.
 
         Every attempt carries `key` as its Idempotency-Key, so after a lost answer the same request is simply repeated.
         Gives up about `PATIENCE` seconds after the first attempt.
         """
-        headers = {**options.pop("headers", {}), "Idempotency-Key": key}
+        headers = {**options.pop("headers", {}), **_headers(key)}
         deadline, pause = time.monotonic() + PATIENCE, FIRST_PAUSE
         while True:
             self.transport()  # a server that cannot be found or started is no lost answer: not repeated
@@ -122,6 +124,14 @@ def decoded(kind: type[T], response: Response) -> T:
         raise PenstockError(
             f"The server's answer cannot be read ({error}). Is it a Penstock server, and no newer than this client?"
         ) from error
+
+
+def _headers(key: str | IdempotencyKey) -> dict[str, str]:
+    """The key as headers. What tells this call from others with the same key is sent with each attempt."""
+    if isinstance(key, str):
+        return {"Idempotency-Key": key}
+    told = {"Idempotency-Key": key.key, "Idempotency-Conflict": key.on_conflict, "Idempotency-Attempt": new_id()}
+    return told if key.until is None else {**told, "Idempotency-Until": str(key.until)}
 
 
 def path(*parts: str) -> str:

@@ -18,6 +18,7 @@ from penstock.ids import new_id
 from penstock.model.bulk import Outcome
 from penstock.model.comparison import Comparison
 from penstock.model.configuration import said
+from penstock.model.idempotency import IdempotencyKey
 from penstock.model.launch import Ticket
 from penstock.model.plan import Plan
 from penstock.model.run import LogLine, Run, StepRun
@@ -90,7 +91,7 @@ class Runs:
         template: str | None = None,
         snapshot_id: str | None = None,
         wait: float | None = None,
-        idempotency_key: str | None = None,
+        idempotency_key: str | IdempotencyKey | None = None,
         plan_token: str | None = None,
         **configuration: Unpack[Configuration],
     ) -> Run:

@@ -10,6 +10,7 @@ from penstock.client.connection import Connection, path
 from penstock.client.page import Page
 from penstock.client.runs import Runs
 from penstock.errors import CodeMissing
+from penstock.model.idempotency import IdempotencyKey
 from penstock.model.run import Run
 from penstock.model.snapshot import Content, Snapshot
 
@@ -54,7 +55,7 @@ class Snapshots:
         *,
         pipeline: str | None = None,
         wait: float | None = None,
-        idempotency_key: str | None = None,
+        idempotency_key: str | IdempotencyKey | None = None,
         **configuration: Unpack[Configuration],
     ) -> Run:
         """Start a run of the snapshot with this id or name; the rest is as in `Runs.start`."""

@@ -11,6 +11,7 @@ from penstock.client.page import Page
 from penstock.client.runs import Runs
 from penstock.model import reading
 from penstock.model.difference import Difference
+from penstock.model.idempotency import IdempotencyKey
 from penstock.model.plan import Plan
 from penstock.model.run import Run
 from penstock.model.template import AliasMove, Template, TemplateDetail
@@ -121,7 +122,7 @@ class Templates:
         ref: str,
         *,
         wait: float | None = None,
-        idempotency_key: str | None = None,
+        idempotency_key: str | IdempotencyKey | None = None,
         plan_token: str | None = None,
         **configuration: Unpack[Configuration],
     ) -> Run:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
-from penstock.control import chains, flow, plans, snapshots
+from penstock.control import chains, flow, idempotency, plans, snapshots
 from penstock.control.bell import QUEUE
 from penstock.control.installation import Installation, now
 from penstock.control.targets import Target, prepare
-from penstock.errors import Conflict, KeyReused, Unavailable, fault, found
+from penstock.errors import Conflict, found
 from penstock.ids import check_name, new_id
 from penstock.model.account import Principal
 from penstock.model.artifact import Use
@@ -20,7 +21,7 @@ from penstock.model.launch import Ticket
 from penstock.model.run import Cause, Progress, Run, RunState, advance, end
 from penstock.model.snapshot import Snapshot
 from penstock.model.stack import Component, Stack
-from penstock.store import artifacts, events, idempotency, runs, stacks
+from penstock.store import artifacts, events, runs, stacks
 from penstock.store.session import ReadSession, WriteSession
 
 TOKEN_LIFETIME = 30 * 24 * 3600.0
@@ -28,18 +29,10 @@ TOKEN_LIFETIME = 30 * 24 * 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Once:
-    """An idempotency key with the fingerprint of the request that carries it."""
-
-    key: str
-    fingerprint: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class Options:
     """How to start. With `claim` the caller carries the run out itself."""
 
-    once: Once | None = None
+    once: idempotency.Once | None = None
     claim: bool = False
     plan: str | None = None
     """The token of a plan: unless everything is still as it was planned, nothing is started."""
@@ -51,6 +44,8 @@ class Started:
 
     run: Run
     replayed: bool = False
+    cancelled: tuple[Run, ...] = ()
+    """Runs that had to make room for this one."""
 
 
 def start(
@@ -67,15 +62,17 @@ def start(
     idempotency key of another request, `PlanChanged`, `TooManyRequests` for a limit of the template, and `Conflict` for a
     chain of runs that goes round; then nothing was written.
     """
+    at, met = now(), idempotency.Met()
     if options.once is not None:
-        earlier = _earlier(ws, options.once, cause)
-        if earlier is not None:
-            return Started(run=earlier, replayed=True)
+        cancelling = partial(cancel_with_children, ws, installation)
+        met = idempotency.meet(ws, options.once, cause, at, cancelling)
+        if met.run is not None:
+            return Started(run=met.run, replayed=True)
     prepared = prepare(ws, target, configuration, here=options.claim)
     if options.plan is not None:
         plans.check(ws, prepared, options.plan)
     effective, said = prepared.effective, prepared.effective.configuration
-    identity, at = new_id(), now()
+    identity = new_id()
     run = replace(
         prepared.origin,
         id=identity,
@@ -105,20 +102,9 @@ def start(
         ],
     )
     if options.once is not None:
-        expires = at + timedelta(seconds=installation.settings.idempotency_ttl)
-        answer = idempotency.Answer(
-            scope=_scope(cause),
-            key=options.once.key,
-            fingerprint=options.once.fingerprint,
-            run_id=run.id,
-            status=202,
-            created=at,
-            expires=expires,
-        )
-        if not idempotency.insert(ws, answer):  # another server was faster, between our look and now
-            raise Unavailable("A request with this key is being answered. Send it again.", headers={"Retry-After": "1"})
+        idempotency.keep(ws, options.once, run, installation.settings.idempotency_ttl)
     _note(ws, installation, run)
-    return Started(run=run)
+    return Started(run=run, cancelled=met.cancelled)
 
 
 def _name(said: PipelineRunConfiguration, snapshot: Snapshot, identity: str, at: datetime) -> str:
@@ -262,21 +248,6 @@ def _note(ws: WriteSession, installation: Installation, run: Run) -> None:
     """Write the state into the run's history, and wake those who wait for it once it is committed."""
     events.append(ws, run.id, [events.Entry(at=now(), type=f"run_{run.state}", data={"reason": run.reason})])
     ws.after_commit(lambda: installation.bell.ring(run.id, QUEUE))
-
-
-def _earlier(ws: WriteSession, once: Once, cause: Cause) -> Run | None:
-    """The run that an earlier request with this key started."""
-    known = idempotency.find(ws, _scope(cause), once.key, now())
-    if known is None:
-        return None
-    if known.fingerprint != once.fingerprint:
-        mistake = fault("/headers/Idempotency-Key", "Use a new key for a new request.")
-        raise KeyReused(f"The key '{once.key}' came before with another request.", errors=[mistake])
-    return runs.get(ws, known.run_id)
-
-
-def _scope(cause: Cause) -> str:
-    return cause.account_id or cause.account
 
 
 def cause_of(principal: Principal, *, direct: bool, parent_run_id: str | None, parent_step: str | None) -> Cause:

@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import Literal, cast
 
 import msgspec
 from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from penstock.control import replays, runs
+from penstock.control.idempotency import Once
 from penstock.control.installation import Installation
 from penstock.control.targets import Target
 from penstock.errors import InvalidInput, fault
 from penstock.model.account import Principal
 from penstock.model.configuration import PipelineRunConfiguration, said
+from penstock.model.idempotency import POLICIES, IdempotencyKey
 from penstock.model.launch import Ticket
-from penstock.model.run import Cause, Run
+from penstock.model.run import Cause, Run, RunState
 from penstock.server.bodies import Strict, answer
 from penstock.store import runs as stored
 
@@ -65,6 +68,9 @@ async def trigger(request: Request, here: Installation, wish: Trigger) -> Respon
     started = await run_in_threadpool(start, here, wish, options)
     if wish.claim:
         return answer({"run": started.run, "ticket": await run_in_threadpool(_ticket, here, started.run)}, 201)
+    for one in started.cancelled:
+        if one.state is RunState.CANCELLING:
+            await run_in_threadpool(request.app.state.stop_run, one.id)
     run = await wait_for_end(here, started.run, wait) if wait else started.run
     headers = {
         "Location": f"/api/v1/runs/{run.id}",
@@ -100,7 +106,7 @@ async def wait_for_end(here: Installation, run: Run, seconds: float) -> Run:
 def _result(started: runs.Started) -> str:
     """Whether this request started the run, came while the run of an earlier one goes on, or after it had ended."""
     if not started.replayed:
-        return "created"
+        return "replaced" if started.cancelled else "created"
     return "replayed" if started.run.state.terminal else "joined"
 
 
@@ -123,14 +129,30 @@ def _read(here: Installation, run_id: str) -> Run:
         return stored.get(session, run_id)
 
 
-def once(request: Request, wish: Trigger, *, part: str = "") -> runs.Once | None:
+def once(request: Request, wish: Trigger, *, part: str = "") -> Once | None:
     """The idempotency key of the request, if it has one; of each `part` of a request that starts several, a key of its own."""
-    key = request.headers.get("idempotency-key")
-    if key is None:
+    names = ("idempotency-key", "idempotency-until", "idempotency-conflict", "idempotency-attempt")
+    text, until, conflict, attempt = (request.headers.get(name) for name in names)
+    if text is None:
+        given = [name.title() for name in names if name in request.headers]
+        if given:
+            mistakes = [fault(f"/headers/{name}", "It goes with an Idempotency-Key.") for name in given]
+            raise InvalidInput("There is no idempotency key for this to hold for.", errors=mistakes)
         return None
-    if not 1 <= len(key) <= 255 or not key.isprintable():
-        mistake = fault("/headers/Idempotency-Key", "A key has 1 to 255 printable characters.")
-        raise InvalidInput("This idempotency key cannot be used.", errors=[mistake])
+    if conflict is not None and conflict not in POLICIES:
+        mistake = fault("/headers/Idempotency-Conflict", "There is no such policy.", allowed=POLICIES, given=conflict)
+        raise InvalidInput(f"'{conflict}' does not say what is to become of a conflict.", errors=[mistake])
+    key = IdempotencyKey(key=text, until=_until(until), on_conflict=conflict or "join")
     asked = [wish.target, said(wish.configuration), *([wish.replay] if wish.replay else [])]
     content = msgspec.json.encode(asked, order="deterministic")
-    return runs.Once(key=f"{key}/{part}" if part else key, fingerprint=hashlib.sha256(content).hexdigest())
+    whole = replace(key, key=f"{text}/{part}") if part else key
+    return Once(key=whole, fingerprint=hashlib.sha256(content).hexdigest(), attempt=attempt)
+
+
+def _until(text: str | None) -> float | Literal["terminal"] | None:
+    if text is None or text == "terminal":
+        return cast(Literal["terminal"] | None, text)
+    try:
+        return float(text)
+    except ValueError:
+        return -1.0  # no lifetime: the key says what is

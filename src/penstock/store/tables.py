@@ -376,6 +376,8 @@ idempotency_keys = Table(
     Column("status", Integer, nullable=False),
     _time("created"),
     _time("expires"),
+    Column("until_terminal", Boolean, nullable=False),
+    Column("attempt", Text),
     PrimaryKeyConstraint("scope", "key"),
     Index(None, "run_id"),
     Index(None, "expires"),

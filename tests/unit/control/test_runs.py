@@ -7,9 +7,11 @@ from dataclasses import replace
 import pytest
 
 from penstock.control import runs, snapshots
+from penstock.control.idempotency import Once
 from penstock.control.targets import Target
 from penstock.errors import Conflict, InvalidInput, KeyReused, NotFound
 from penstock.model.configuration import PipelineRunConfiguration
+from penstock.model.idempotency import IdempotencyKey
 from penstock.model.run import Cause, RunState
 from tests.unit.control.conftest import CONTENT, House
 
@@ -53,19 +55,19 @@ def test_a_snapshot_without_code_cannot_be_launched_but_claimed(house: House) ->
 
 
 def test_the_same_key_gives_the_same_run_and_another_request_is_refused(daily: House) -> None:
-    once = runs.Once(key="k", fingerprint="f")
+    once = Once(key=IdempotencyKey(key="k"), fingerprint="f")
     first = daily.start(once=once)
     again = daily.start(once=once)
     assert (first.replayed, again.replayed, again.run.id) == (False, True, first.run.id)
     with pytest.raises(KeyReused):
-        daily.start(once=runs.Once(key="k", fingerprint="other"))
+        daily.start(once=Once(key=IdempotencyKey(key="k"), fingerprint="other"))
     other = daily.start(once=once, cause=Cause(account="somebody", account_id="else"))
     assert not other.replayed
     assert daily.total() == 2
 
 
 def test_a_refusal_writes_nothing_and_keeps_the_key_free(daily: House) -> None:
-    once = runs.Once(key="k", fingerprint="f")
+    once = Once(key=IdempotencyKey(key="k"), fingerprint="f")
     with pytest.raises(InvalidInput):
         daily.start(depth="deep", once=once)
     with pytest.raises(NotFound):
