@@ -62,6 +62,9 @@ class Settings:
     idempotency_ttl: float = 24 * 3600.0
     """How long an `Idempotency-Key` is remembered, at least."""
 
+    keep_decisions: float = 30 * 24 * 3600.0
+    """How long it is remembered what became of attempts to start a run."""
+
     allow_pickle: bool = False
     """Whether values stored by the pickle fallback may be loaded outside the run that made them."""
 

@@ -9,8 +9,9 @@ import pytest
 from penstock.errors import Conflict, NotFound
 from penstock.ids import new_id
 from penstock.model.artifact import Artifact, File
+from penstock.model.decision import Decision, Verdict
 from penstock.model.run import Cause, Failure, Run, RunState, StepState
-from penstock.store import artifacts, events, idempotency, logs, runs
+from penstock.store import artifacts, decisions, events, idempotency, logs, runs
 from penstock.store.paging import Window
 from penstock.store.runs import RunFilter
 from penstock.store.session import Database, WriteSession
@@ -293,6 +294,42 @@ class TestArtifacts:
             assert artifacts.page(rs, Window(), step="load").items == (loose,)
             with pytest.raises(NotFound):
                 artifacts.get(rs, new_id())
+
+
+class TestDecisions:
+    def test_they_are_found_by_what_they_are_about_and_forgotten_when_old(self, db: Database) -> None:
+        made = [
+            Decision(
+                id=new_id(),
+                at=later(number),
+                verdict=Verdict.REFUSED if number % 2 else Verdict.STARTED,
+                target="template a\x00b",
+                template="a\x00b" if number < 2 else None,
+                run_id=None if number % 2 else "r",
+                kind="api",
+                account=f"account-{number}",
+                status=422,
+                detail="no\x00",
+                pointers=("/parameters/x",),
+            )
+            for number in range(4)
+        ]
+        with db.write() as ws:
+            for one in made:
+                decisions.insert(ws, one)
+        with db.read() as rs:
+            assert decisions.get(rs, made[0].id) == made[0]
+            assert list(decisions.page(rs, Window()).items) == made[::-1]
+            assert list(decisions.page(rs, Window(), verdict=Verdict.REFUSED).items) == [made[3], made[1]]
+            assert list(decisions.page(rs, Window(), template="a\x00b").items) == [made[1], made[0]]
+            assert list(decisions.page(rs, Window(), run_id="r").items) == [made[2], made[0]]
+            assert list(decisions.page(rs, Window(), account="account-3").items) == [made[3]]
+            with pytest.raises(NotFound):
+                decisions.get(rs, new_id())
+        with db.write() as ws:
+            assert [decisions.purge(ws, later(2)) for _ in range(2)] == [2, 0]
+        with db.read() as rs:
+            assert list(decisions.page(rs, Window()).items) == made[:1:-1]
 
 
 class TestIdempotency:

@@ -27,6 +27,7 @@ COMMANDS = {
     "pipeline": ("pipelines", "Run, freeze and list pipelines."),
     "run-template": ("templates", "Names under which pipelines are called."),
     "run": ("runs", "See, follow and cancel runs."),
+    "decision": ("decisions", "See what became of each attempt to start a run."),
     "artifact": ("artifacts", "See and download what steps made."),
     "secret": ("secrets", "Secrets of this machine, for steps that need them."),
     "service-account": ("accounts", "Accounts of machines, and their API keys."),

@@ -10,6 +10,7 @@ from penstock.client import configuration
 from penstock.client.accounts import Accounts
 from penstock.client.artifacts import Artifacts
 from penstock.client.connection import Connection
+from penstock.client.decisions import Decisions
 from penstock.client.page import Page
 from penstock.client.pipelines import Pipelines
 from penstock.client.runs import LONGEST_WAIT, RunFilter, Runs
@@ -48,6 +49,7 @@ class Client:
         self.artifacts = Artifacts(connection)
         self.accounts = Accounts(connection)
         self.stacks = Stacks(connection)
+        self.decisions = Decisions(connection)
         self.server = Server(connection)
 
     def trigger_pipeline(

@@ -7,7 +7,7 @@ import threading
 import time
 from datetime import timedelta
 
-from penstock.control import journal
+from penstock.control import decisions, journal
 from penstock.control.installation import Installation, now
 from penstock.errors import PenstockError
 from penstock.model.run import Failure
@@ -54,9 +54,10 @@ class Reaper:
             log.warning("run %s: %s It is %s now.", run.name, silent, ended.state)
 
     def _purge(self) -> int:
-        """Forget some idempotency keys that have expired; how many."""
+        """Forget some idempotency keys that have expired, and some old decisions; how many."""
         with self._installation.db.write() as session:
-            return idempotency.purge(session, now())
+            forgotten = idempotency.purge(session, now())
+        return forgotten + decisions.purge(self._installation)
 
     def _work(self) -> None:
         lease = self._installation.settings.lease

@@ -12,13 +12,14 @@ import msgspec
 from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from penstock.control import replays, runs
+from penstock.control import decisions, replays, runs
 from penstock.control.idempotency import Once
 from penstock.control.installation import Installation
 from penstock.control.targets import Target
-from penstock.errors import InvalidInput, fault
+from penstock.errors import InvalidInput, PenstockError, fault
 from penstock.model.account import Principal
 from penstock.model.configuration import PipelineRunConfiguration, said
+from penstock.model.decision import Verdict
 from penstock.model.idempotency import POLICIES, IdempotencyKey
 from penstock.model.launch import Ticket
 from penstock.model.run import Cause, Run, RunState
@@ -71,10 +72,11 @@ async def trigger(request: Request, here: Installation, wish: Trigger) -> Respon
     for one in started.cancelled:
         if one.state is RunState.CANCELLING:
             await run_in_threadpool(request.app.state.stop_run, one.id)
+    verdict = _verdict(started)
     run = await wait_for_end(here, started.run, wait) if wait else started.run
     headers = {
         "Location": f"/api/v1/runs/{run.id}",
-        "Idempotency-Result": _result(started),
+        "Idempotency-Result": "created" if verdict is Verdict.STARTED else verdict.value,
     }
     return answer(run, 200 if run.state.terminal else 202, headers | waited(wait))
 
@@ -103,20 +105,26 @@ async def wait_for_end(here: Installation, run: Run, seconds: float) -> Run:
     return run
 
 
-def _result(started: runs.Started) -> str:
+def _verdict(started: runs.Started) -> Verdict:
     """Whether this request started the run, came while the run of an earlier one goes on, or after it had ended."""
     if not started.replayed:
-        return "replaced" if started.cancelled else "created"
-    return "replayed" if started.run.state.terminal else "joined"
+        return Verdict.REPLACED if started.cancelled else Verdict.STARTED
+    return Verdict.REPLAYED if started.run.state.terminal else Verdict.JOINED
 
 
 def start(here: Installation, wish: Trigger, options: runs.Options) -> runs.Started:
-    """Start the run in a transaction of its own."""
-    with here.db.write() as session:
-        cause = wish.cause()
-        if wish.replay is not None:
-            cause = replays.cause(session, wish.replay, wish.target, wish.configuration, cause)
-        return runs.start(session, here, wish.target, wish.configuration, options, cause)
+    """Start the run in a transaction of its own, and have it on record what became of the wish."""
+    cause, key = wish.cause(), options.once.key.key if options.once is not None else None
+    try:
+        with here.db.write() as session:
+            if wish.replay is not None:
+                cause = replays.cause(session, wish.replay, wish.target, wish.configuration, cause)
+            started = runs.start(session, here, wish.target, wish.configuration, options, cause)
+            decisions.taken(session, wish.target, started.run, cause, _verdict(started), key)
+    except PenstockError as error:
+        decisions.refused(here, wish.target, cause, error, key)
+        raise
+    return started
 
 
 def _ticket(here: Installation, run: Run) -> Ticket:

@@ -23,6 +23,7 @@ from sqlalchemy import (
 from penstock.model.artifact import File
 from penstock.model.cache import CacheNote
 from penstock.model.configuration import PipelineRunConfiguration
+from penstock.model.decision import Verdict
 from penstock.model.run import Cause, Failure, RunState, StepState
 from penstock.model.snapshot import Content
 from penstock.model.stack import Component
@@ -364,6 +365,31 @@ api_key_secrets = Table(
     Column("digest", String(64), nullable=False),
     _time("valid_until", nullable=True),
     Index(None, "key_id"),
+)
+
+# No foreign keys: what was decided stays on record when its run or its account is gone.
+decisions = Table(
+    "decisions",
+    metadata,
+    _id(primary_key=True),
+    _time("at"),
+    Column("verdict", Choice(Verdict), nullable=False),
+    _json("target", str),
+    _json("template", str, nullable=True),
+    Column("run_id", String(36)),
+    Column("run_name", Text),
+    Column("kind", String(16), nullable=False),
+    Column("account", Text, nullable=False),
+    Column("key_id", String(36)),
+    Column("idempotency_key", Text),
+    Column("status", Integer, nullable=False),
+    Column("problem", Text),
+    _json("detail", str, nullable=True),
+    _json("pointers", _Names),
+    Index(None, "verdict", "id"),
+    Index(None, "account", "id"),
+    Index(None, "template", "id", **_where("template IS NOT NULL")),
+    Index(None, "run_id", "id", **_where("run_id IS NOT NULL")),
 )
 
 idempotency_keys = Table(

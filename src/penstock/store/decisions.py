@@ -1,0 +1,57 @@
+"""The rows of decisions: one for each attempt to start a run."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import bindparam, delete, select
+from sqlalchemy import insert as into
+
+from penstock.errors import found
+from penstock.model.decision import Decision, Verdict
+from penstock.store.paging import Slice, Window, cut
+from penstock.store.records import Record
+from penstock.store.session import ReadSession, WriteSession
+from penstock.store.tables import decisions
+
+_BATCH = 1000
+
+_DECISION = Record(Decision, decisions)
+_INSERT = into(decisions)
+_DECISIONS = select(*_DECISION.columns)
+_BY_ID = _DECISIONS.where(decisions.c.id == bindparam("ref"))
+_OLDEST = select(decisions.c.id).where(decisions.c.at < bindparam("before")).order_by(decisions.c.id)
+_PURGE = delete(decisions).where(decisions.c.id <= bindparam("last"), decisions.c.at < bindparam("before"))
+
+
+def insert(ws: WriteSession, decision: Decision) -> None:
+    """Keep a decision."""
+    ws.change(_INSERT, _DECISION.row(decision))
+
+
+def get(rs: ReadSession, decision_id: str) -> Decision:
+    """The decision with this id. Raises `NotFound`."""
+    return _DECISION.made(found(rs.row(_BY_ID, {"ref": decision_id}), "decision", decision_id))
+
+
+def page(
+    rs: ReadSession,
+    window: Window,
+    *,
+    verdict: Verdict | None = None,
+    template: str | None = None,
+    run_id: str | None = None,
+    account: str | None = None,
+) -> Slice[Decision]:
+    """Decisions, newest first."""
+    statement = _DECISIONS
+    for column, wanted in (("verdict", verdict), ("template", template), ("run_id", run_id), ("account", account)):
+        if wanted is not None:
+            statement = statement.where(decisions.c[column] == wanted)
+    return cut(rs, statement, decisions.c.id, window, _DECISION.made)
+
+
+def purge(ws: WriteSession, before: datetime) -> int:
+    """Forget the oldest decisions from before this moment, a thousand at a time; how many. Again until it is 0."""
+    rows = ws.rows(_OLDEST.limit(_BATCH), {"before": before})
+    return ws.change(_PURGE, {"last": rows[-1].id, "before": before}) if rows else 0
