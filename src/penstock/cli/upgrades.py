@@ -6,12 +6,12 @@ import subprocess
 import sys
 from typing import Annotated
 
-import msgspec
 import typer
 
 from penstock.cli.options import OutputOption, group
 from penstock.cli.output import Column, Output, say, show_json, show_rows
 from penstock.model.upgrade import Rehearsal
+from penstock.model.wire import reader
 
 app = group()
 
@@ -44,7 +44,7 @@ def upgrade(
     ended = subprocess.run(command, stdout=subprocess.PIPE, check=False)
     if ended.returncode:
         raise typer.Exit(ended.returncode)
-    found = msgspec.json.decode(ended.stdout, type=Rehearsal)
+    found = reader(Rehearsal)(ended.stdout)
     if output is Output.JSON:
         show_json(found)
     else:

@@ -16,6 +16,7 @@ from penstock.client.transport import IDLE, Response, Transport, segment
 from penstock.errors import InvalidInput, PenstockError, ServerUnreachable, Unavailable
 from penstock.ids import new_id
 from penstock.model.idempotency import IdempotencyKey
+from penstock.model.wire import reader
 from penstock.settings import Settings
 
 T = TypeVar("T")
@@ -119,7 +120,7 @@ class Connection:
 def decoded(kind: type[T], response: Response) -> T:
     """The record in an answer."""
     try:
-        return msgspec.json.decode(response.body, type=kind)
+        return reader(kind)(response.body)
     except msgspec.DecodeError as error:
         raise PenstockError(
             f"The server's answer cannot be read ({error}). Is it a Penstock server, and no newer than this client?"

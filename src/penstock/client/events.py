@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from penstock.errors import PenstockError
+from penstock.model.wire import reader
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,6 @@ class EventStream:
 
 def _entry(text: bytes) -> RunEvent:
     try:
-        return msgspec.json.decode(text, type=RunEvent)
+        return reader(RunEvent)(text)
     except msgspec.DecodeError as error:
         raise PenstockError(f"An event of the server cannot be read: {error}.") from error

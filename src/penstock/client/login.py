@@ -10,6 +10,7 @@ import msgspec
 
 from penstock.errors import HomeUnusable, InvalidInput, PenstockError
 from penstock.ids import new_id
+from penstock.model.wire import reader
 from penstock.settings import Settings
 
 
@@ -47,7 +48,7 @@ def read(home: Path) -> Login | None:
     """The login stored in this home, if there is one."""
     path = _path(home)
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Login)
+        return reader(Login)(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

@@ -10,8 +10,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from penstock.author.handle import Handle, handles_in, holds_handle
 from penstock.author.source import load_function
 from penstock.author.text import source_text
@@ -20,6 +18,7 @@ from penstock.errors import InvalidInput, PenstockError, fault, pointer
 from penstock.model.artifact import FROZEN, Artifact
 from penstock.model.cache import CacheNote, Earlier, Found, Lookup, Taken, Taking, canonical, explain, key_of, shown
 from penstock.model.configuration import CachePolicy
+from penstock.model.wire import reader
 from penstock.runtime import hooks
 from penstock.runtime.step import Call, as_recorded
 from penstock.settings import Settings
@@ -207,7 +206,7 @@ class StepCache:
 
 def asking(transport: Transport) -> Ask:
     """The function that asks the server of a run."""
-    decode = msgspec.json.Decoder(Found).decode
+    decode = reader(Found)
 
     def ask(wanted: Lookup) -> Found:
         return decode(transport.request("POST", "/step_runs/lookup", json=wanted).body)
@@ -217,7 +216,7 @@ def asking(transport: Transport) -> Ask:
 
 def taking(transport: Transport) -> Callable[[Taking], Taken]:
     """The function that asks the server of a run what a step of another one made."""
-    decode = msgspec.json.Decoder(Taken).decode
+    decode = reader(Taken)
     return lambda wanted: decode(transport.request("POST", "/step_runs/take", json=wanted).body)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from penstock.model.launch import Exit
+from penstock.model.wire import reader
 
 _LOST = "was lost: the supervisor of its machine was killed"
 
@@ -48,7 +49,7 @@ class Ledger:
                 file.unlink(missing_ok=True)  # half written when it died
                 continue
             try:
-                exits.append(msgspec.json.decode(file.read_bytes(), type=Exit))
+                exits.append(reader(Exit)(file.read_bytes()))
             except msgspec.DecodeError:  # empty: the run was alive
                 exits.append(Exit(run_id=run_id, fence=int(fence), status=None, failure=_LOST))
         return exits

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from penstock.model.artifact import Artifact
+from penstock.model.wire import reader
 from penstock.runtime.step import Kept
 
 LATEST = 1000
@@ -68,5 +69,5 @@ class Results:
         rest = iter(values)
         return {
             one.output: Kept(one.artifact, next(rest) if one.shared else None, one.shared, one.foreign)
-            for one in msgspec.json.decode(told, type=list[_Record])
+            for one in reader(list[_Record])(told)
         }

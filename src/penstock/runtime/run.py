@@ -14,8 +14,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import NoReturn, TextIO
 
-import msgspec
-
 from penstock.author.direct import importing
 from penstock.author.source import load_source
 from penstock.client.transport import Transport
@@ -24,6 +22,7 @@ from penstock.model.artifact import Artifact
 from penstock.model.launch import Ticket
 from penstock.model.run import Batch, Failure, LogLine, Receipt
 from penstock.model.stack import Component
+from penstock.model.wire import reader
 from penstock.runtime.cache import Resumed, StepCache, asking, taking
 from penstock.runtime.engine import Engine, Outcome, Process, Services
 from penstock.runtime.journal import Journal
@@ -68,7 +67,7 @@ def main(ticket: Ticket) -> int:
 def sender(ticket: Ticket) -> Callable[[Batch], Receipt]:
     """The function that delivers batches of this run to its server."""
     transport = Transport(ticket.server, ticket.token, timeout=max(30.0, 3 * ticket.lease))
-    decode = msgspec.json.Decoder(Receipt).decode
+    decode = reader(Receipt)
     path = f"/runs/{ticket.run_id}/events"
     return lambda batch: decode(transport.request("POST", path, json=batch).body)
 
@@ -88,7 +87,7 @@ def artifact_store(ticket: Ticket) -> ArtifactStore:
 def services_of(ticket: Ticket, journal: Journal, store: ArtifactStore, root: Path) -> Services:
     """What the run of `ticket` needs of its server and of its secret store; its code lies in `root`."""
     transport = Transport(ticket.server, ticket.token)
-    decode = msgspec.json.Decoder(Artifact).decode
+    decode = reader(Artifact)
     secrets = ticket.secret_store or Component(flavor="file", options={"path": f"{ticket.home}/secrets"})
     return Services(
         cache=StepCache(ticket.pipeline_id, asking(transport), store, root, _resumed(ticket, transport)),

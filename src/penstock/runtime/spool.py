@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from penstock.model.run import Event
+from penstock.model.wire import reader
 
 LIMIT = 1_000_000
 """Bytes of free text that last words may have; older lines give way."""
@@ -17,7 +18,7 @@ LIMIT = 1_000_000
 _OUR_FRAMES = (f'File "{Path(__file__).parents[1]}', "Extension modules:")
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Event).decode
+_decode = reader(Event)
 
 
 class Spool:

@@ -9,6 +9,7 @@ from fastapi import Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from penstock.errors import InvalidInput, MalformedRequest, fault
+from penstock.model.wire import reader
 from penstock.store.paging import LARGEST, Slice, Window
 
 T = TypeVar("T")
@@ -79,7 +80,7 @@ def record(kind: type[Any]) -> Any:
 
     Unknown fields are passed over here on purpose: a newer worker may report to this server.
     """
-    decode = msgspec.json.Decoder(kind).decode
+    decode = reader(kind)
 
     async def read(request: Request) -> Any:
         body = await request.body()

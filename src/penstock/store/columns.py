@@ -10,6 +10,8 @@ import msgspec
 from sqlalchemy import BigInteger, Dialect, String, Text
 from sqlalchemy.types import TypeDecorator
 
+from penstock.model.wire import reader
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
@@ -54,13 +56,13 @@ class Json(TypeDecorator[Any]):
     def __init__(self, kind: Any = Any) -> None:
         super().__init__()
         self.kind = kind
-        self._decoder = msgspec.json.Decoder(kind)
+        self._read = reader(kind)
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
         return None if value is None else _encoder.encode(value).decode()
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
-        return None if value is None else self._decoder.decode(value)
+        return None if value is None else self._read(value)
 
 
 class Choice(TypeDecorator[StrEnum]):
