@@ -232,11 +232,14 @@ def cancel_many(
     tag: TagFilter = None,
     everything: Annotated[bool, typer.Option("--all", help="Every run that has not ended.")] = False,
     dry_run: DryRunOption = False,
+    cursor: CursorOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Cancel all runs that fit and have not ended."""
     where = Where(state=state, pipeline=pipeline, template=template, tag=tag)
-    _show_outcome(Client().runs.cancel_many(dry_run=dry_run, everything=everything, **where), "cancelled", output)
+    _show_outcome(
+        Client().runs.cancel_many(dry_run=dry_run, everything=everything, cursor=cursor, **where), "cancelled", output
+    )
 
 
 @app.command("replay-many")
@@ -251,12 +254,15 @@ def replay_many(
     ] = False,
     version: Annotated[str | None, typer.Option("--on", metavar="NAME@vN", help="On this version instead.")] = None,
     dry_run: DryRunOption = False,
+    cursor: CursorOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Start a run like each of those that fit and have ended."""
     where = Where(state=state, pipeline=pipeline, template=template, tag=tag)
     given = configuration.as_arguments(configuration.checked(configuration.read(config))) if config else {}
-    done = Client().runs.replay_many(where, dry_run=dry_run, from_failure=from_failure, template=version, **given)
+    done = Client().runs.replay_many(
+        where, dry_run=dry_run, from_failure=from_failure, template=version, cursor=cursor, **given
+    )
     _show_outcome(done, "replayed", output)
 
 
@@ -332,8 +338,8 @@ def _show_outcome(outcome: Outcome, deed: str, output: Output) -> None:
             show_rows(outcome.items, _OUTCOME_COLUMNS)
         words = "would be" if outcome.dry_run else "were"
         say(f"{len(outcome.items) - len(refused)} of {outcome.matched} runs that fit {words} {deed}.")
-        if outcome.matched > len(outcome.items):
-            say("There are more than one request takes: do it again.")
+        if outcome.next is not None:
+            say(f"There are more than one request takes: go on with --cursor {outcome.next}")
     if refused:
         raise typer.Exit(1)
 

@@ -191,12 +191,14 @@ class Runs:
         body = {**asked, **({"from_failure": True} if from_failure else {}), **said_of_it}
         return self._connection.once(Run, _at(run, "replay"), key=new_id(), json=body, **_patience(wait))
 
-    def cancel_many(self, *, dry_run: bool = False, everything: bool = False, **where: Unpack[Where]) -> Outcome:
+    def cancel_many(
+        self, *, dry_run: bool = False, everything: bool = False, cursor: str | None = None, **where: Unpack[Where]
+    ) -> Outcome:
         """Cancel all runs that fit and have not ended, at most a thousand, each with what its steps have started.
 
-        With `dry_run` they are only told. Without any filter `everything` must be meant.
+        With `dry_run` they are only told. `cursor` is the `next` of an outcome before: there are more. Without any filter `everything` must be meant.
         """
-        body = {"where": _where(where), "all": everything, "dry_run": dry_run}
+        body = {"where": _where(where), "all": everything, "dry_run": dry_run, **given(cursor=cursor)}
         return self._connection.fetch(Outcome, "POST", "/runs/cancel", json=body)
 
     def replay_many(
@@ -206,11 +208,14 @@ class Runs:
         dry_run: bool = False,
         from_failure: bool = False,
         template: str | None = None,
-        snapshot_id: str | None = None,
+        cursor: str | None = None,
         **configuration: Unpack[Configuration],
     ) -> Outcome:
-        """Start a run like each of those that fit and have ended, at most a thousand; the rest is as in `replay`."""
-        asked = given(template=template, snapshot_id=snapshot_id)
+        """Start a run like each of those that fit and have ended, at most a thousand; the rest is as in `replay`.
+
+        `cursor` is the `next` of an outcome before: there are more.
+        """
+        asked = given(template=template, cursor=cursor)
         said_of_them: dict[str, Any] = said(checked(given(**configuration)))
         body = {**asked, **said_of_them, "where": _where(where), "dry_run": dry_run, "from_failure": from_failure}
         return self._connection.once(Outcome, "/runs/replay", key=new_id(), json=body)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from penstock.control.installation import Installation
 from penstock.errors import InvalidInput, PenstockError, fault
@@ -17,8 +17,19 @@ MOST = 1000
 """So many runs are changed by one request; whoever has more sends it again."""
 
 
-def chosen(installation: Installation, where: RunFilter, *, everything: bool, ended: bool) -> tuple[int, list[Run]]:
-    """How many runs fit, and the oldest of them, at most `MOST`.
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """The runs that fit, the oldest first, and where the rest of them begins."""
+
+    matched: int
+    runs: tuple[Run, ...]
+    next: str | None
+
+
+def chosen(
+    installation: Installation, where: RunFilter, *, everything: bool, ended: bool, cursor: str | None = None
+) -> Chosen:
+    """The runs that fit, at most `MOST`, after the `cursor` if there is one.
 
     Without a state only those are meant that have ended, or only those that have not. Raises `InvalidInput` if nothing
     narrows them down and not `everything` is meant.
@@ -30,18 +41,25 @@ def chosen(installation: Installation, where: RunFilter, *, everything: bool, en
         meant = TERMINAL if ended else frozenset(RunState) - TERMINAL
         where = replace(where, states=tuple(sorted(meant)))
     found: list[Run] = []
-    cursor, total = None, 0
+    matched = None
     with installation.db.read() as session:
-        while True:
+        while len(found) < MOST:
             page = runs.page(session, Window(size=LARGEST, cursor=cursor, oldest_first=True), where)
-            total = page.total if cursor is None else total
+            matched = page.total if matched is None else matched
             found += page.items
             cursor = page.next
-            if cursor is None or len(found) >= MOST:
-                return total, found[:MOST]
+            if cursor is None:
+                break
+    return Chosen(matched=matched or 0, runs=tuple(found), next=cursor)
 
 
-def each(found: list[Run], deed: Callable[[Run], Run]) -> tuple[Done, ...]:
+def originals(found: Sequence[Run]) -> tuple[Run, ...]:
+    """Those that are no replays of others among them: what a request has started fits the same request sent again."""
+    among = {run.id for run in found}
+    return tuple(run for run in found if run.cause.replay_of not in among)
+
+
+def each(found: Sequence[Run], deed: Callable[[Run], Run]) -> tuple[Done, ...]:
     """Do it to each of them; what was refused is told with the reason."""
 
     def done(run: Run) -> Done:
@@ -52,8 +70,3 @@ def each(found: list[Run], deed: Callable[[Run], Run]) -> tuple[Done, ...]:
         return Done(name=run.name, run_id=now.id, state=now.state)
 
     return tuple(done(run) for run in found)
-
-
-def rehearsed(found: list[Run]) -> tuple[Done, ...]:
-    """The same without doing anything."""
-    return tuple(Done(name=run.name, run_id=run.id, state=run.state) for run in found)

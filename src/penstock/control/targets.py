@@ -77,19 +77,24 @@ def prepare(
 
 
 def _again(rs: ReadSession, run: Run) -> tuple[Snapshot, Terms | None, Run]:
-    """What a run was of. Of its template's terms only the limits hold: its values are those that it had."""
+    """What a run was of. Its values are those that it had; what its template keeps to itself, callers cannot change."""
     snapshot, _, origin = _resolved(rs, Target(snapshot=run.snapshot_id))
     try:
-        limits = stored.get(rs, run.template_id).terms.limits if run.template_id is not None else None
+        terms = stored.get(rs, run.template_id).terms if run.template_id is not None else None
     except NotFound:  # a run outlives its template
+        terms = None
+    if terms is None:
         return snapshot, None, origin
+    kept = {name: run.parameters[name] for name in terms.locked if name in run.parameters}
+    known = snapshot.content.parameter_schema.get("properties", {})
+    hidden = tuple(name for name in terms.hidden if name in known)
     named = replace(
         origin,
         template_id=run.template_id,
         template_name=run.template_name,
         template_version=run.template_version,
     )
-    return snapshot, Terms(limits=limits), named
+    return snapshot, Terms(limits=terms.limits, locked=kept, hidden=hidden), named
 
 
 def _values_of(run: Run, snapshot: Snapshot) -> Layer:
@@ -105,7 +110,7 @@ def _values_of(run: Run, snapshot: Snapshot) -> Layer:
         steps[step] = replace(steps.get(step, StepConfiguration()), parameters=kept)
     parameters = {name: value for name, value in run.parameters.items() if carried(pointer("parameters", name))}
     said = replace(run.configuration, parameters=parameters, steps=steps, tags=run.tags, preset=None)
-    return Layer(f"run {run.name}", said, ("replayed",))
+    return Layer(f"run {run.name}", said, ("replayed",), held=True)
 
 
 def _frozen_artifacts(

@@ -27,3 +27,5 @@ class Outcome:
     """So many runs fit. More than `items` if there are more than one request changes."""
 
     items: tuple[Done, ...]
+    next: str | None = None
+    """Where to go on, if there are more than one request changes."""

@@ -90,7 +90,7 @@ def _layer_faults(snapshot: Snapshot, terms: Terms, layer: Layer) -> list[dict[s
         *_step_faults(snapshot, {step: one.parameters for step, one in given.steps.items()}),
     ]
     own = [{**one, "pointer": pointer(*layer.at) + one["pointer"]} for one in faults]
-    return own + refused(terms, snapshot.content.graph, layer)
+    return own if layer.held else own + refused(terms, snapshot.content.graph, layer)
 
 
 def _without_outdone(

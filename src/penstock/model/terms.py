@@ -62,6 +62,8 @@ class Layer:
     origin: str
     configuration: PipelineRunConfiguration
     at: tuple[str, ...] = ()
+    held: bool = False
+    """It says what a run had already: the terms are not held against that."""
 
 
 def visible(schema: Mapping[str, Any], terms: Terms) -> dict[str, Any]:

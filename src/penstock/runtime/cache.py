@@ -10,17 +10,17 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from penstock.author.handle import Handle, handles_in, holds_handle
+from penstock.author.handle import Handle, holds_handle
 from penstock.author.source import load_function
 from penstock.author.text import source_text
 from penstock.client.transport import Transport
 from penstock.errors import InvalidInput, PenstockError, fault, pointer
-from penstock.model.artifact import FROZEN, Artifact
+from penstock.model.artifact import Artifact
 from penstock.model.cache import CacheNote, Earlier, Found, Lookup, Taken, Taking, canonical, explain, key_of, shown
 from penstock.model.configuration import CachePolicy
 from penstock.model.wire import reader
 from penstock.runtime import hooks
-from penstock.runtime.step import Call, as_recorded
+from penstock.runtime.step import Call, recorded
 from penstock.settings import Settings
 from penstock.stack.contracts import ArtifactStore
 
@@ -58,9 +58,6 @@ class StepCache:
         self._known: dict[str, Earlier] = {}
         """What the server told besides what it was asked for, by key; each is asked for once, if at all."""
 
-        self._of_steps: dict[str, Earlier | None] = {}
-        """What steps of the resumed run made, as far as it was asked for."""
-
         self._ignored: dict[str, bool] = {}
         """Arguments that a policy for all steps ignores, and whether any step had one of this name."""
 
@@ -71,7 +68,7 @@ class StepCache:
         then there is nothing to take.
         """
         if self._resumed is not None:
-            taken = self._taken_over(self._resumed, call, given, artifact_of)
+            taken = self._taken_over(self._resumed, call, artifact_of)
             if taken[1] is not None or not call.wants_cache:
                 return taken
         policy = call.configuration.cache_policy or CachePolicy()
@@ -96,9 +93,7 @@ class StepCache:
             return note(reason=f"Not taken from the cache: {unfit}"), None
         return note(hit=True, reason=explain(told, found), from_run=hit.run_id, from_step=hit.step), hit
 
-    def _taken_over(
-        self, resumed: Resumed, call: Call, given: Mapping[str, Any], artifact_of: ArtifactOf
-    ) -> tuple[CacheNote, Earlier | None]:
+    def _taken_over(self, resumed: Resumed, call: Call, artifact_of: ArtifactOf) -> tuple[CacheNote, Earlier | None]:
         """What the resumed run made of this very call: the same constants, and of everything else the very artifacts."""
 
         def anew(reason: str) -> tuple[CacheNote, None]:
@@ -106,36 +101,30 @@ class StepCache:
 
         if call.id in resumed.again:
             return anew("it did not end well then, it was asked for, or what it hangs on is carried out again.")
-        earlier = self._of_resumed(resumed, call.id)
+        try:
+            earlier = resumed.take(Taking(run_id=resumed.run_id, step=call.id)).earlier
+        except PenstockError as error:  # a server that cannot answer is no reason to fail
+            return anew(error.detail)
         if earlier is None:
             return anew("the resumed run has no results of it.")
-        now = as_recorded(given)
-        if now != earlier.parameters or any(_is_type_name(value) for value in now.values()):
-            return anew("its parameters are not certainly the same.")
-        for name, value in call.arguments.items():
-            for handle in handles_in(value):
-                before = earlier.inputs.get(name) if handle is value else self._made_by(resumed, handle)
-                if before != artifact_of(handle).id:
-                    return anew(f"its input '{name}' is not what it was.")
+        now = recorded(call, artifact_of)
+        for name, value in now.items():
+            # As text: 1, 1.0 and true are three values, although Python holds them to be equal.
+            if name not in earlier.parameters or canonical(value) != canonical(earlier.parameters[name]):
+                return anew(f"'{name}' is not what it was.")
+            if _names_a_type(value):
+                return anew(f"there is no telling whether '{name}' is what it was.")
+        inputs = {name: artifact_of(value).id for name, value in call.arguments.items() if isinstance(value, Handle)}
+        for name in {*inputs, *earlier.inputs}:
+            if inputs.get(name) != earlier.inputs.get(name):
+                return anew(f"'{name}' is not what it was.")
+        if now.keys() != earlier.parameters.keys():
+            return anew("it has other arguments than then.")
         unfit = self._unfit(earlier.outputs.values())
         if unfit is not None:
             return anew(unfit)
         told = f"Taken over from run {earlier.run_name}."
         return CacheNote(hit=True, reason=told, from_run=earlier.run_id, from_step=earlier.step), earlier
-
-    def _made_by(self, resumed: Resumed, handle: Handle) -> str | None:
-        """The id of the artifact that stood for this handle in the resumed run."""
-        earlier = None if handle.step.startswith(FROZEN) else self._of_resumed(resumed, handle.step)
-        artifact = earlier.outputs.get(handle.output) if earlier is not None else None
-        return artifact.id if artifact is not None else None
-
-    def _of_resumed(self, resumed: Resumed, step: str) -> Earlier | None:
-        if step not in self._of_steps:
-            try:
-                self._of_steps[step] = resumed.take(Taking(run_id=resumed.run_id, step=step)).earlier
-            except PenstockError:  # a server that cannot answer is no reason to fail
-                return None
-        return self._of_steps[step]
 
     def remarks(self) -> list[str]:
         """Which arguments were to be ignored that no step had."""
@@ -220,8 +209,8 @@ def taking(transport: Transport) -> Callable[[Taking], Taken]:
     return lambda wanted: decode(transport.request("POST", "/step_runs/take", json=wanted).body)
 
 
-def _is_type_name(value: Any) -> bool:
-    """Whether this may stand for a value that is no JSON: equal names are no equal values."""
+def _names_a_type(value: Any) -> bool:
+    """Whether it may stand for a value that is no JSON: equal names are no equal values."""
     return isinstance(value, str) and value.startswith("<") and value.endswith(">")
 
 

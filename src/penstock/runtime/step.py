@@ -19,7 +19,7 @@ from penstock.client.runs import inside_step
 from penstock.errors import ArtifactError, PenstockError, RunCancelled, Stopped, TimedOut
 from penstock.ids import check_name, new_id
 from penstock.model.artifact import Artifact
-from penstock.model.cache import CacheNote, Earlier
+from penstock.model.cache import CacheNote, Earlier, canonical, digest
 from penstock.model.configuration import StepConfiguration, filled_in
 from penstock.model.graph import Output
 from penstock.runtime import environment, hooks
@@ -144,7 +144,10 @@ def carry_out(call: Call, bench: Bench) -> dict[str, Kept]:
     Whatever the user's code raises is reported and, if there is no retry left, raised again.
     """
     given = {name: value for name, value in call.arguments.items() if not holds_handle(value)}
-    told = {"parameters": as_recorded(given), "inputs": {name: one.id for name, one in call.artifacts.items()}}
+    told = {
+        "parameters": recorded(call, bench.artifact),
+        "inputs": {name: one.id for name, one in call.artifacts.items()},
+    }
     note = None
     if bench.cache.resumes or call.wants_cache:
         note, earlier = bench.cache.look(call, given, bench.artifact)
@@ -338,9 +341,31 @@ def _is_small(item: Any) -> bool:
     return _is_json(item) and len(msgspec.json.encode(item)) <= _TOLD_SIZE
 
 
-def as_recorded(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The constant arguments for the record; what is no JSON is named by its type."""
-    return {name: value if _is_json(value) else f"<{type(value).__qualname__}>" for name, value in given.items()}
+def recorded(call: Call, artifact_of: Callable[[Handle], Artifact]) -> dict[str, Any]:
+    """The arguments that are no single artifacts, as the record has them. What is no JSON is named by its type.
+
+    Artifacts inside of lists and mappings stand by their ids; where that takes much room, by a digest of it all.
+    """
+    arguments = call.arguments.items()
+    return {name: _recorded(value, artifact_of) for name, value in arguments if not isinstance(value, Handle)}
+
+
+def _recorded(value: Any, artifact_of: Callable[[Handle], Artifact]) -> Any:
+    whole = _with_ids(value, artifact_of) if holds_handle(value) else value
+    if not _is_json(whole):
+        return f"<{type(value).__qualname__}>"
+    if whole is value:
+        return value
+    text = canonical(whole)
+    return whole if len(text) <= _TOLD_SIZE else {"digest": digest(text)}
+
+
+def _with_ids(value: Any, artifact_of: Callable[[Handle], Artifact]) -> Any:
+    if isinstance(value, Handle):
+        return {"artifact": artifact_of(value).id}
+    if isinstance(value, dict):
+        return {key: _with_ids(item, artifact_of) for key, item in value.items()}
+    return [_with_ids(item, artifact_of) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _is_json(value: Any) -> bool:

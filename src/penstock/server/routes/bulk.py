@@ -11,9 +11,9 @@ from pydantic import Field
 
 from penstock.control import bulk, replays, runs
 from penstock.control.installation import Installation
-from penstock.control.targets import Target
+from penstock.control.targets import Target, prepare
 from penstock.model.account import Principal
-from penstock.model.bulk import Outcome
+from penstock.model.bulk import Done, Outcome
 from penstock.model.configuration import PipelineRunConfiguration
 from penstock.model.run import Run, RunState
 from penstock.server.access import Here, Runner
@@ -55,6 +55,7 @@ class CancelMany(Strict):
     where: Where = Where()
     all: bool = Field(default=False, description="Without any filter: all of them are meant.")
     dry_run: bool = False
+    cursor: str | None = Field(default=None, description="Go on after a request that did not take all.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,23 +68,36 @@ class ReplayMany(PipelineRunConfiguration):
     template: Annotated[str | None, Field(description="`name@vN`: run this version instead.")] = None
     snapshot_id: Annotated[str | None, Field(description="Run this snapshot instead.")] = None
     from_failure: Annotated[bool, Field(description="Take over the results of steps that ended well.")] = False
+    cursor: Annotated[str | None, Field(description="Go on after a request that did not take all.")] = None
 
 
 @router.post("/cancel", response_model=Outcome)
 def cancel_runs(request: Request, here: Here, _: Runner, wanted: CancelMany) -> Response:
     """Cancel all runs that fit, with the runs that their steps have started; at most a thousand at a time."""
-    matched, found = bulk.chosen(here, wanted.where.filter(), everything=wanted.all, ended=False)
-    items = bulk.rehearsed(found) if wanted.dry_run else bulk.each(found, partial(_cancelled, request, here))
-    return answer(Outcome(dry_run=wanted.dry_run, matched=matched, items=items))
+    where = wanted.where.filter()
+    found = bulk.chosen(here, where, everything=wanted.all, ended=False, cursor=wanted.cursor)
+    deed = _as_it_is if wanted.dry_run else partial(_cancelled, request, here)
+    return _outcome(wanted.dry_run, found, bulk.each(found.runs, deed))
 
 
 @router.post("/replay", response_model=Outcome)
 def replay_runs(request: Request, here: Here, who: Runner, wanted: ReplayMany) -> Response:
-    """Start a run like each of those that fit; at most a thousand at a time. With an `Idempotency-Key`, one like each."""
-    matched, found = bulk.chosen(here, wanted.where.filter(), everything=wanted.all, ended=True)
-    deed = partial(_replayed, request, here, who, wanted)
-    items = bulk.rehearsed(found) if wanted.dry_run else bulk.each(found, deed)
-    return answer(Outcome(dry_run=wanted.dry_run, matched=matched, items=items))
+    """Start a run like each of those that fit; at most a thousand at a time. With an `Idempotency-Key`, one like each.
+
+    Of a run and its replays that fit alike, only the run itself is meant.
+    """
+    where = wanted.where.filter()
+    found = bulk.chosen(here, where, everything=wanted.all, ended=True, cursor=wanted.cursor)
+    deed = partial(_rehearsed if wanted.dry_run else _replayed, request, here, who, wanted)
+    return _outcome(wanted.dry_run, found, bulk.each(bulk.originals(found.runs), deed))
+
+
+def _outcome(dry_run: bool, found: bulk.Chosen, items: tuple[Done, ...]) -> Response:
+    return answer(Outcome(dry_run=dry_run, matched=found.matched, items=items, next=found.next))
+
+
+def _as_it_is(run: Run) -> Run:
+    return run
 
 
 def _cancelled(request: Request, here: Installation, run: Run) -> Run:
@@ -96,7 +110,20 @@ def _cancelled(request: Request, here: Installation, run: Run) -> Run:
 
 
 def _replayed(request: Request, here: Installation, who: Principal, wanted: ReplayMany, run: Run) -> Run:
-    target = Target(template=wanted.template, snapshot=wanted.snapshot_id, like=run.id)
-    replay = replays.Replay(run=run.id, from_failure=wanted.from_failure)
-    wish = Trigger(target, plain(wanted), who, replay=replay)
+    wish = _wish(who, wanted, run)
     return start(here, wish, runs.Options(once=once(request, wish, part=run.id))).run
+
+
+def _rehearsed(_: Request, here: Installation, who: Principal, wanted: ReplayMany, run: Run) -> Run:
+    """The run as it is, if its replay would be started; what limits would say then is not foretold."""
+    wish = _wish(who, wanted, run)
+    assert wish.replay is not None
+    with here.db.read() as session:
+        replays.cause(session, wish.replay, wish.target, wish.configuration, wish.cause())
+        prepare(session, wish.target, wish.configuration)
+    return run
+
+
+def _wish(who: Principal, wanted: ReplayMany, run: Run) -> Trigger:
+    target = Target(template=wanted.template, snapshot=wanted.snapshot_id, like=run.id)
+    return Trigger(target, plain(wanted), who, replay=replays.Replay(run=run.id, from_failure=wanted.from_failure))
