@@ -6,6 +6,7 @@ PenstockError                     500
 ├── Forbidden                     403
 ├── NotFound (LookupError)        404
 ├── Conflict                      409
+│   ├── AlreadyRunning            409
 │   ├── BreakingChange            409   errors[]: what would break, and whom
 │   ├── KeyHeld                   409
 │   ├── PlanChanged               409
@@ -126,6 +127,12 @@ class BreakingChange(Conflict):
     """Callers that are right today would be refused."""
 
     slug = "breaking-change"
+
+
+class AlreadyRunning(Conflict):
+    """There is one run at a time, and one goes on."""
+
+    slug = "already-running"
 
 
 class KeyHeld(Conflict):

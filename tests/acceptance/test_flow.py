@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -142,3 +144,67 @@ def test_a_run_says_what_it_waits_for_and_who_holds_it(site: Site, tmp_path: Pat
         assert site.ended(run["id"])["state"] == "completed"
         assert site.get(f"/runs/{run['id']}/why")["summary"] == "It has completed."
     assert site.api.get("/runs/nobody/why").status_code == 404
+
+
+def test_one_at_a_time_is_joined_by_those_who_want_the_same(site: Site, limited: str, tmp_path: Path) -> None:
+    limit(site, limited, singleton="join")
+    wanted = {"deed": "wait", "path": str(tmp_path / "gate")}
+    first = site.trigger(limited, wanted)
+    again = site.api.post(f"/run_templates/{limited}/runs", json={"parameters": wanted})
+    assert (again.json()["id"], again.headers["idempotency-result"]) == (first["id"], "joined")
+    other = site.api.post(f"/run_templates/{limited}/runs", json={"parameters": {**wanted, "number": 3}})
+    assert (other.status_code, other.json()["type"]) == (409, "urn:penstock:problem:already-running")
+    assert first["name"] in other.json()["detail"]
+    limit(site, limited, singleton="refuse")
+    assert site.api.post(f"/run_templates/{limited}/runs", json={"parameters": wanted}).status_code == 409
+    (tmp_path / "gate.go").touch()
+    site.ended(first["id"])
+    assert site.ended(site.trigger(limited)["id"])["state"] == "completed"
+    assert site.get("/runs", template=limited)["total"] == 2
+
+
+def test_one_at_a_time_of_many_who_come_at_once(site: Site, limited: str, tmp_path: Path) -> None:
+    limit(site, limited, singleton="join")
+    wanted = {"parameters": {"deed": "wait", "path": str(tmp_path / "gate")}}
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda _: site.api.post(f"/run_templates/{limited}/runs", json=wanted), range(32)))
+    assert len({one.json()["id"] for one in answers}) == 1
+    (tmp_path / "gate.go").touch()
+    site.ended(answers[0].json()["id"])
+
+
+def test_of_many_that_come_shortly_after_each_other_the_last_is_carried_out(site: Site, limited: str) -> None:
+    limit(site, limited, debounce={"delay": 1.5})
+    runs = [site.trigger(limited, {"number": number}) for number in range(4)]
+    assert site.get(f"/runs/{runs[3]['id']}/why")["blockers"][0]["kind"] == "delay"
+    ended = [site.ended(run["id"]) for run in runs]
+    assert [run["state"] for run in ended] == ["cancelled"] * 3 + ["completed"]
+    assert runs[1]["name"] in ended[0]["reason"]
+    assert moment(ended[3]["started"]) - moment(ended[3]["created"]) >= timedelta(seconds=1.5)
+
+
+def test_a_run_is_not_put_off_for_ever_by_those_that_come_after(site: Site, limited: str) -> None:
+    limit(site, limited, debounce={"delay": 30, "most": 31})
+    first = site.trigger(limited)
+    second = site.trigger(limited)
+    until = site.get(f"/runs/{second['id']}/why")["blockers"][0]["detail"]
+    latest = moment(first["created"]) + timedelta(seconds=31)
+    assert f"{latest:%H:%M:%S}" in until or f"{latest - timedelta(seconds=1):%H:%M:%S}" in until
+    assert site.ended(first["id"])["state"] == "cancelled"
+    site.post(f"/runs/{second['id']}/cancel")
+
+
+def test_a_rate_may_put_runs_off_instead_of_refusing_them(site: Site, limited: str) -> None:
+    limit(site, limited, rate={"limit": 2, "per": 2, "mode": "delay"})
+    runs = [site.ended(site.trigger(limited)["id"]) for _ in range(2)]
+    runs += [site.ended(run["id"]) for run in [site.trigger(limited) for _ in range(3)]]
+    starts = [moment(run["started"]) for run in runs]
+    created = [moment(run["created"]) for run in runs]
+    assert [run["state"] for run in runs] == ["completed"] * 5
+    assert starts[2] >= created[0] + timedelta(seconds=2)
+    assert starts[3] >= created[1] + timedelta(seconds=2)
+    assert starts[4] >= created[0] + timedelta(seconds=4)
+
+
+def moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)

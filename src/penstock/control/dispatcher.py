@@ -18,8 +18,8 @@ from penstock.model.run import Run, RunState
 from penstock.model.snapshot import Snapshot
 from penstock.model.stack import Component, Stack
 from penstock.stack.contracts import Launcher
+from penstock.store import limits, stacks
 from penstock.store import runs as stored
-from penstock.store import stacks
 from penstock.store.session import ReadSession
 
 log = logging.getLogger("penstock.dispatcher")
@@ -86,7 +86,17 @@ class Dispatcher:
                     orders, launched = [], []
                 pause = 0.0 if all(launched) else min(LONGEST_PAUSE, 2 * pause or 0.05)
                 if not orders:
-                    rung.wait(POLL)
+                    rung.wait(self._longest_wait())
+
+    def _longest_wait(self) -> float:
+        """Seconds until the queue is looked at again: when the next run is ready that is put off, and soon anyway."""
+        at = now()
+        try:
+            with self._installation.db.read() as session:
+                ready = limits.next_ready(session, at)
+        except PenstockError:  # the store is away: the next look will say so
+            return POLL
+        return POLL if ready is None else min(POLL, max(0.001, (ready - at).total_seconds()))
 
     def _claim(self) -> list[_Order]:
         settings, db = self._installation.settings, self._installation.db

@@ -4,41 +4,79 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 
-from penstock.errors import TooManyRequests, fault, pointer
-from penstock.model.limits import Limits, turn
+from penstock.errors import AlreadyRunning, TooManyRequests, fault, pointer
+from penstock.model.limits import Limits, Rate, turn
 from penstock.model.run import Run, RunState
 from penstock.model.template import Template
 from penstock.model.terms import Terms
 from penstock.store import limits as stored
+from penstock.store import runs
 from penstock.store.session import ReadSession, WriteSession
 
 LONGEST_RETRY = 3600
 """Seconds of `Retry-After` at most where it is worked out from what the queue did lately."""
 
 
-def admitted(ws: WriteSession, run: Run, terms: Terms | None) -> stored.Place:
-    """The place of a new run in the queue. Raises `TooManyRequests`, with a `Retry-After`, if a limit refuses it.
+def single(rs: ReadSession, run: Run, terms: Terms | None) -> Run | None:
+    """The run that this one is to join, since its template has one at a time. None: it may start.
 
-    The template is held by this transaction already, so that two at once do not both take the last place.
+    Raises `AlreadyRunning` if it may not join: it wants something else, or the template refuses.
+    """
+    limits = (terms.limits if terms else None) or Limits()
+    other = stored.open_run(rs, _lane(run, limits)) if limits.singleton is not None else None
+    if other is None:
+        return None
+    holder = runs.get(rs, other)
+    alike = [
+        (one.snapshot_id, json.dumps([one.parameters, one.step_parameters], sort_keys=True)) for one in (run, holder)
+    ]
+    if limits.singleton == "join" and alike[0] == alike[1]:
+        return holder
+    why = "" if limits.singleton == "refuse" else " It has other values, so there is nothing to join."
+    told = f"'{run.template_name}' has one run at a time, and {holder.name} is {holder.state}.{why}"
+    raise AlreadyRunning(f"{told} Nothing was started.", errors=[fault(pointer("terms", "limits", "singleton"), told)])
+
+
+def admitted(ws: WriteSession, run: Run, terms: Terms | None) -> tuple[stored.Place, str | None]:
+    """The place of a new run in the queue, and the id of the waiting run that it outdoes, if it does.
+
+    Raises `TooManyRequests`, with a `Retry-After`, if a limit refuses it. The template is held by this transaction already,
+    so that two at once do not both take the last place.
     """
     limits = (terms.limits if terms else None) or Limits()
     place = stored.Place(
         lane=_lane(run, limits), limit=limits.concurrency, turn=turn(run.created, run.configuration.priority)
     )
-    if limits.rate is not None and run.template_id is not None:
-        rate, before = limits.rate, stored.accepted(ws, run.template_id, limits.rate.limit)
-        free = before + timedelta(seconds=rate.per) if before else run.created
-        if free > run.created:
-            told = f"'{run.template_name}' takes {rate.limit} runs in {rate.per:g} s, and has taken them."
-            raise _refused("rate", told, (free - run.created).total_seconds())
-    if limits.queue is not None and run.state is RunState.QUEUED:
+    if run.state is not RunState.QUEUED:  # its caller carries it out, and does not wait
+        return place, None
+    outdone = None
+    if limits.debounce is not None:
+        outdone = stored.put_off(ws, place.lane, run.created)
+        since = outdone[1] if outdone else run.created
+        place = replace(place, ready=limits.debounce.until(run.created, since), held_since=since)
+    if limits.rate is not None:
+        place = _in_time(ws, run, place, limits.rate)
+    if limits.queue is not None and outdone is None:
         waiting = stored.count_waiting(ws, place.lane)
         if waiting >= limits.queue:
             raise _refused("queue", _full(ws, run, place.lane, waiting), _pace(ws, place.lane, run.created))
-    return place
+    return place, outdone[0] if outdone else None
+
+
+def _in_time(rs: ReadSession, run: Run, place: stored.Place, rate: Rate) -> stored.Place:
+    """The place, put off until the rate allows it. Raises `TooManyRequests` if the rate refuses."""
+    before = stored.accepted(rs, str(run.template_id), rate.limit)
+    free = before + timedelta(seconds=rate.per) if before else run.created
+    if free <= (place.ready or run.created):
+        return place
+    if rate.mode == "delay":
+        return replace(place, ready=free)
+    told = f"'{run.template_name}' takes {rate.limit} runs in {rate.per:g} s, and has taken them."
+    raise _refused("rate", told, (free - run.created).total_seconds())
 
 
 def apply(ws: WriteSession, template: Template) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from penstock.control.installation import now
 from penstock.errors import KeyHeld, KeyReused, Unavailable, fault
 from penstock.model.idempotency import IdempotencyKey
 from penstock.model.run import Cause, Run
@@ -64,18 +65,19 @@ def meet(ws: WriteSession, once: Once, cause: Cause, at: datetime, cancel: Calla
     return Met(run=run)
 
 
-def keep(ws: WriteSession, once: Once, run: Run, lifetime: float) -> None:
-    """Have the key stand for this run from now on; for `lifetime` seconds where nobody said for how long."""
+def keep(ws: WriteSession, once: Once, by: Cause, run: Run, lifetime: float) -> None:
+    """Have the key, of whoever asks, stand for this run from now on; for `lifetime` seconds where nobody said how long."""
+    at = now()
     until = once.key.until
     seconds = until if isinstance(until, float | int) else lifetime
     answer = stored.Answer(
-        scope=scope_of(run.cause),
+        scope=scope_of(by),
         key=once.key.key,
         fingerprint=once.fingerprint,
         run_id=run.id,
         status=202,
-        created=run.created,
-        expires=run.created + timedelta(seconds=seconds),
+        created=at,
+        expires=at + timedelta(seconds=seconds),
         until_terminal=until == "terminal",
         attempt=once.attempt,
     )

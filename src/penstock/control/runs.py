@@ -59,7 +59,7 @@ def start(
     """Check everything, write the run, and have it carried out once the transaction is committed.
 
     Raises `NotFound` for an unknown target, `InvalidInput` with every mistake in the input, `KeyReused` for an
-    idempotency key of another request, `PlanChanged`, `TooManyRequests` for a limit of the template, and `Conflict` for a
+    idempotency key of another request, `PlanChanged`, `TooManyRequests` or `AlreadyRunning` for a limit of the template, and `Conflict` for a
     chain of runs that goes round; then nothing was written.
     """
     at, met = now(), idempotency.Met()
@@ -93,7 +93,18 @@ def start(
             lease_expires=at + timedelta(seconds=_direct_lease(installation)),
         )
     chains.check(ws, run)
-    runs.insert(ws, run, flow.admitted(ws, run, prepared.terms))
+    joined = flow.single(ws, run, prepared.terms)
+    if joined is not None:
+        if options.once is not None:
+            idempotency.keep(ws, options.once, cause, joined, installation.settings.idempotency_ttl)
+        return Started(run=joined, replayed=True)
+    place, outdone = flow.admitted(ws, run, prepared.terms)
+    cancelled = list(met.cancelled)
+    if outdone is not None:
+        cancelled.append(cancel(ws, installation, outdone, reason=f"Run {run.name} came after it, and took its place."))
+    if place.ready is not None:
+        run = replace(run, reason=f"It is put off until {place.ready:%Y-%m-%d %H:%M:%S} UTC.")
+    runs.insert(ws, run, place)
     artifacts.note_uses(
         ws,
         [
@@ -102,9 +113,9 @@ def start(
         ],
     )
     if options.once is not None:
-        idempotency.keep(ws, options.once, run, installation.settings.idempotency_ttl)
+        idempotency.keep(ws, options.once, cause, run, installation.settings.idempotency_ttl)
     _note(ws, installation, run)
-    return Started(run=run, cancelled=met.cancelled)
+    return Started(run=run, cancelled=tuple(cancelled))
 
 
 def _name(said: PipelineRunConfiguration, snapshot: Snapshot, identity: str, at: datetime) -> str:
@@ -114,7 +125,9 @@ def _name(said: PipelineRunConfiguration, snapshot: Snapshot, identity: str, at:
     return check_name(filled_in(said.run_name, said.substitutions, at, where="/run_name"), what="run", at="/run_name")
 
 
-def cancel(ws: WriteSession, installation: Installation, reference: str) -> Run:
+def cancel(
+    ws: WriteSession, installation: Installation, reference: str, *, reason: str = "Cancelled on request."
+) -> Run:
     """Cancel a run: a queued one at once, one that is carried out as soon as its process is gone.
 
     Cancelling it again changes nothing. Raises `Conflict` if it ended otherwise.
@@ -124,7 +137,7 @@ def cancel(ws: WriteSession, installation: Installation, reference: str) -> Run:
         return run
     if run.state.terminal:
         raise Conflict(f"Run {run.name} has ended already: it {run.state}.")
-    at, reason = now(), "Cancelled on request."
+    at = now()
     if run.state is RunState.QUEUED:
         run = end(Progress(run, {}), RunState.CANCELLED, at, reason=reason).run
     else:

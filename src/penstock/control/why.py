@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from penstock.control.installation import Installation
+from penstock.control.installation import Installation, now
 from penstock.model.run import RunState
 from penstock.model.why import Facts, Why
 from penstock.model.why import why as answer
@@ -23,6 +23,8 @@ def why(rs: ReadSession, installation: Installation, reference: str) -> Why:
         Facts(
             run=run,
             limit=place.limit,
+            ready=place.ready,
+            now=now(),
             alike=tuple(limits.holders(rs, place.lane, _TOLD)),
             alike_active=limits.count_active(rs, place.lane),
             before=limits.count_before(rs, place, run.id),

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from penstock.errors import InvalidInput, fault
 
@@ -22,17 +22,39 @@ _PARAMETER = re.compile(r"parameters\.([A-Za-z_][A-Za-z0-9_]*)")
 
 @dataclass(frozen=True, kw_only=True)
 class Rate:
-    """At most `limit` runs are accepted in any `per` seconds; one more is refused and told when to come back."""
+    """At most `limit` runs in any `per` seconds: one more is refused and told when to come back, or waits for so long."""
 
     __pydantic_config__: ClassVar[Any] = _STRICT
 
     limit: int
     per: float
+    mode: Literal["refuse", "delay"] = "refuse"
 
     def __post_init__(self) -> None:
         _at_least_one("limit", self.limit)
         if self.per <= 0:
             raise _refuse("per", f"{self.per!r} s is no time.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Debounce:
+    """A run waits `delay` seconds; another one that comes meanwhile takes its place and waits anew, `most` seconds in all."""
+
+    __pydantic_config__: ClassVar[Any] = _STRICT
+
+    delay: float
+    most: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.delay <= 0:
+            raise _refuse("delay", f"{self.delay!r} s is no time.")
+        if self.most is not None and self.most < self.delay:
+            raise _refuse("most", f"{self.most!r} s is less than the delay.")
+
+    def until(self, now: datetime, since: datetime) -> datetime:
+        """Until when a run waits that comes now, where the first one of those that it outdoes came at `since`."""
+        end = now + timedelta(seconds=self.delay)
+        return end if self.most is None else min(end, since + timedelta(seconds=self.most))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +67,16 @@ class Limits:
     """So many runs are carried out at once; further ones wait."""
 
     concurrency_key: str | None = None
-    """`parameters.NAME` or `account`: `concurrency` and `queue` hold for each value of it, not for all together."""
+    """`parameters.NAME` or `account`: all but `rate` holds for each value of it, not for all together."""
 
     queue: int | None = None
     """So many runs may wait; one more is refused."""
 
     rate: Rate | None = None
+    singleton: Literal["join", "refuse"] | None = None
+    """While a run waits or goes on there is no other: one that wants the same joins it, or is refused; any other is refused."""
+
+    debounce: Debounce | None = None
 
     def __post_init__(self) -> None:
         _at_least_one("concurrency", self.concurrency)
@@ -69,8 +95,11 @@ class Limits:
 def said(limits: Limits) -> dict[str, Any]:
     """The limits as a mapping, without what they leave open."""
     given = {one.name: getattr(limits, one.name) for one in fields(limits)}
-    if limits.rate is not None:
-        given["rate"] = {"limit": limits.rate.limit, "per": limits.rate.per}
+    for name in ("rate", "debounce"):
+        part = given[name]
+        if part is not None:
+            members = ((one.name, getattr(part, one.name), one.default) for one in fields(part))
+            given[name] = {member: value for member, value, default in members if value != default}
     return {name: value for name, value in given.items() if value is not None}
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from penstock.model.run import Run, RunState, StepRun, StepState
 
-Kind = Literal["limit", "slots", "queue", "launch", "worker", "step", "upstream", "failure"]
+Kind = Literal["delay", "limit", "slots", "queue", "launch", "worker", "step", "upstream", "failure"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +56,10 @@ class Facts:
     """Those that are, some of them."""
 
     alike_active: int = 0
+    ready: datetime | None = None
+    """It is put off until then."""
+
+    now: datetime | None = None
     before: int = 0
     """Waiting runs of the same kind whose turn comes before."""
 
@@ -91,6 +95,10 @@ def _blockers(facts: Facts) -> Iterator[Blocker]:
 
 def _queued(facts: Facts) -> Iterator[Blocker]:
     run, since = facts.run, facts.run.created
+    put_off = facts.ready is not None and facts.now is not None and facts.ready > facts.now
+    if put_off:
+        advice = "See `rate` and `debounce` in the template's terms."
+        yield Blocker(kind="delay", detail=str(run.reason), since=since, advice=advice)
     if facts.limit is not None and facts.alike_active >= facts.limit:
         yield Blocker(
             kind="limit",
@@ -114,7 +122,7 @@ def _queued(facts: Facts) -> Iterator[Blocker]:
             since=since,
             advice="A higher `priority` overtakes those that have not waited for long.",
         )
-    if run.reason:
+    if run.reason and facts.ready is None:
         yield Blocker(kind="launch", detail=run.reason, since=since, advice="It is tried again.")
 
 

@@ -150,6 +150,7 @@ def insert(ws: WriteSession, run: Run, place: Place | None = None) -> None:
     place = place or Place(lane=lane, limit=None, turn=turn(run.created, run.configuration.priority))
     row = _RUN.row(run) | {"parent_run_id": run.cause.parent_run_id}
     row |= {"lane": place.lane, "lane_limit": place.limit, "turn": place.turn, "claimed": None}
+    row |= {"ready": place.ready, "held_since": place.held_since}
     ws.change(_INSERT, row, taken=f"There is already a run named '{run.name}'.")
     tag(ws, run)
 
@@ -200,10 +201,10 @@ def claim(ws: WriteSession, owner: str, limit: int, expires: datetime, *, at: da
     Each is `starting` under a fence one higher than before. Nobody else gets the same ones. How many `owner` may hold
     is for the caller to know.
     """
-    given = share(limits.lanes(ws), limit, at)
+    given = share(limits.lanes(ws, at), limit, at)
     taken: dict[str, list[Run]] = {}
     for lane, many in Counter(given).items():
-        wanted = {"lane": lane, "limit": many}
+        wanted = {"lane": lane, "limit": many, "now": at}
         taken[lane] = _claimed(ws, ws.held(_NEXT, runs, skip=True), wanted, owner, expires)[::-1]
     claimed = [taken[lane].pop() for lane in given if taken[lane]]
     # A microsecond between two keeps the order in which their lanes were served.

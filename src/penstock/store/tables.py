@@ -202,6 +202,10 @@ runs = Table(
     Column("lane_limit", Integer),
     _time("turn", nullable=True),
     _time("claimed", nullable=True),
+    # Not before this time: a run that a limit has put off, and since when it and those that it outdid have been.
+    _time("ready", nullable=True),
+    _time("held_since", nullable=True),
+    Index(None, "ready", **_where("ready IS NOT NULL")),
     Index(None, "state", "lane", "turn"),
     Index(None, "lane", "claimed", **_where("claimed IS NOT NULL")),
     # Ids are time-ordered: each of these gives the oldest or the newest run of its kind without sorting.

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from penstock.errors import InvalidInput
-from penstock.model.limits import HIGHEST, Lane, Limits, Rate, said, share, turn
+from penstock.model.limits import HIGHEST, Debounce, Lane, Limits, Rate, said, share, turn
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -50,6 +50,16 @@ def test_the_key_names_a_parameter_or_the_account() -> None:
 def test_what_is_left_open_is_not_said() -> None:
     limits = Limits(queue=2, rate=Rate(limit=1, per=60))
     assert said(limits) == {"queue": 2, "rate": {"limit": 1, "per": 60}}
+
+
+def test_a_run_is_put_off_anew_by_each_that_comes_but_not_for_ever() -> None:
+    later = AT + timedelta(seconds=8)
+    assert Debounce(delay=5).until(later, AT) == AT + timedelta(seconds=13)
+    assert Debounce(delay=5, most=10).until(later, AT) == AT + timedelta(seconds=10)
+    assert said(Limits(debounce=Debounce(delay=5), singleton="join")) == {"debounce": {"delay": 5}, "singleton": "join"}
+    for wrong in ({"delay": 0}, {"delay": 5, "most": 4}):
+        with pytest.raises(InvalidInput):
+            Debounce(**wrong)
 
 
 def test_lanes_take_turns() -> None:
