@@ -66,4 +66,12 @@ def test_who_asked_is_told_and_whoever_may_not_run_may_read(site: Site, asked: s
     assert caller.post(f"/run_templates/{asked}/runs", json={}).status_code == 202
     (one,) = decisions(site, account=f"{asked}-ci")
     assert (one["account"], one["kind"], one["key_id"] is not None) == (f"{asked}-ci", "api", True)
+    site.trigger(asked)
+    site.api.post(f"/run_templates/{asked}/runs", json={"parameters": {"x": 1}})
+    used = site.get(f"/run_templates/{asked}/usage")
+    assert [(who["account"], who["counts"]) for who in used] == [
+        ("owner", {"started": 1, "refused": 1}),
+        (f"{asked}-ci", {"started": 1}),
+    ]
+    assert "1 refused" in site.penstock("run-template", "usage", asked).stdout
     assert site.api.get("/decisions", params={"colour": "red"}).status_code == 422

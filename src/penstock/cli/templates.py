@@ -56,6 +56,12 @@ _CHANGES = (
     Column("CHANGE", lambda change: change.kind),
     Column("DETAIL", lambda change: change.detail),
 )
+_USAGE = (
+    Column("ACCOUNT", lambda one: one.account),
+    Column("CALLS", lambda one: sum(one.counts.values())),
+    Column("BECAME", lambda one: tuple(f"{count} {verdict}" for verdict, count in sorted(one.counts.items()))),
+    Column("LAST", lambda one: one.last),
+)
 _MOVES: tuple[Column, ...] = (
     Column("MEANT", lambda move: f"v{move.version}" if move.version else "nothing"),
     Column("SINCE", lambda move: move.at),
@@ -173,6 +179,18 @@ def create(
         raise InvalidInput("Say what to publish: either --snapshot or --run.")
     template = Client().templates.create(name, snapshot_id=snapshot, run_id=from_run, description=description, tags=tag)
     show_template(template, output)
+
+
+@app.command()
+def usage(template: Reference, output: OutputOption = Output.TABLE) -> None:
+    """Show who has called a template, how often, and what became of it."""
+    found = Client().templates.usage(template)
+    if output is Output.JSON:
+        show_json(found)
+    elif found:
+        show_rows(found, _USAGE)
+    else:
+        say("Nobody has called it.")
 
 
 @app.command()

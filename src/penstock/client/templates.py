@@ -10,6 +10,7 @@ from penstock.client.connection import Connection, given, path
 from penstock.client.page import Page
 from penstock.client.runs import Runs
 from penstock.model import reading
+from penstock.model.decision import Usage
 from penstock.model.difference import Difference
 from penstock.model.idempotency import IdempotencyKey
 from penstock.model.plan import Plan
@@ -70,6 +71,10 @@ class Templates:
         """Put tags on the template, and take others off."""
         body = {"add_tags": list(add_tags), "remove_tags": list(remove_tags)}
         return self._connection.fetch(Template, "PATCH", path("run_templates", ref), json=body)
+
+    def usage(self, ref: str) -> tuple[Usage, ...]:
+        """Who has called the template, how often, and what became of it; whoever came last first."""
+        return self._connection.fetch(tuple[Usage, ...], "GET", path("run_templates", ref, "usage"))
 
     def diff(self, ref: str, before: str, after: str) -> Difference:
         """What is different between two versions (`v6`, or an alias), and which presets and callers it would hit."""

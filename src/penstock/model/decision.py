@@ -51,3 +51,14 @@ class Decision:
 
     pointers: tuple[str, ...] = ()
     """Of a refusal: where in the request the mistakes were."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """How one account has called a template, as far back as decisions are kept."""
+
+    account: str
+    counts: dict[str, int]
+    """Verdict -> how many attempts."""
+
+    last: datetime

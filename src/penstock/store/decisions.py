@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import bindparam, delete, func, select
 from sqlalchemy import insert as into
 
 from penstock.errors import found
-from penstock.model.decision import Decision, Verdict
+from penstock.model.decision import Decision, Usage, Verdict
+from penstock.store.columns import Time
 from penstock.store.paging import Slice, Window, cut
 from penstock.store.records import Record
 from penstock.store.session import ReadSession, WriteSession
@@ -20,6 +21,16 @@ _DECISION = Record(Decision, decisions)
 _INSERT = into(decisions)
 _DECISIONS = select(*_DECISION.columns)
 _BY_ID = _DECISIONS.where(decisions.c.id == bindparam("ref"))
+_USAGE = (
+    select(
+        decisions.c.account,
+        decisions.c.verdict,
+        func.count().label("attempts"),
+        func.max(decisions.c.at, type_=Time).label("last"),
+    )
+    .where(decisions.c.template == bindparam("template"))
+    .group_by(decisions.c.account, decisions.c.verdict)
+)
 _OLDEST = select(decisions.c.id).where(decisions.c.at < bindparam("before")).order_by(decisions.c.id)
 _PURGE = delete(decisions).where(decisions.c.id <= bindparam("last"), decisions.c.at < bindparam("before"))
 
@@ -49,6 +60,17 @@ def page(
         if wanted is not None:
             statement = statement.where(decisions.c[column] == wanted)
     return cut(rs, statement, decisions.c.id, window, _DECISION.made)
+
+
+def usage(rs: ReadSession, template: str) -> list[Usage]:
+    """Who has called the template with this name, and what became of it; whoever came last first."""
+    counts: dict[str, dict[str, int]] = {}
+    last: dict[str, datetime] = {}
+    for row in rs.rows(_USAGE, {"template": template}):
+        counts.setdefault(row.account, {})[row.verdict.value] = row.attempts
+        last[row.account] = max(row.last, last.get(row.account, row.last))
+    found = [Usage(account=account, counts=counts[account], last=at) for account, at in last.items()]
+    return sorted(found, key=lambda one: one.last, reverse=True)
 
 
 def purge(ws: WriteSession, before: datetime) -> int:

@@ -11,6 +11,7 @@ from penstock.control import aliases, differences, plans, templates
 from penstock.control.bell import QUEUE
 from penstock.control.targets import Target
 from penstock.model.configuration import PipelineRunConfiguration
+from penstock.model.decision import Usage
 from penstock.model.difference import Difference
 from penstock.model.plan import Plan
 from penstock.model.run import Run
@@ -21,6 +22,7 @@ from penstock.server.bodies import ListQuery, Page, Strict, answer, listing
 from penstock.server.strict_json import StrictRoute
 from penstock.server.template_openapi import describe
 from penstock.server.triggers import Trigger, trigger
+from penstock.store import decisions
 from penstock.store import templates as stored
 
 router = APIRouter(route_class=StrictRoute, prefix="/run_templates", tags=["run templates"])
@@ -118,6 +120,13 @@ def annotate_template(here: Here, _: Writer, reference: str, wanted: AnnotateTem
     """Put tags on a run template and take others off."""
     with here.db.write() as session:
         return answer(templates.annotate(session, reference, add=wanted.add_tags, remove=wanted.remove_tags))
+
+
+@router.get("/{reference}/usage", response_model=list[Usage])
+def template_usage(here: Here, _: Reader, reference: str) -> Response:
+    """Who has called the template, how often, and what became of it, as far back as decisions are kept."""
+    with here.db.read() as session:
+        return answer(decisions.usage(session, templates.meant(session, reference)[0].name))
 
 
 @router.get("/{reference}/diff", response_model=Difference)
