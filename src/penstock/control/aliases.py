@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from penstock.control import templates
 from penstock.control.differences import compare
@@ -31,26 +31,39 @@ class Promotion:
     note: str | None = None
 
 
-def promote(ws: WriteSession, reference: str, alias: str, wanted: Promotion, who: Principal) -> Template:
-    """Move an alias, which is made if there is none. Moving it to where it is changes nothing.
+def check(rs: ReadSession, reference: str, alias: str, wanted: Promotion) -> Promotion:
+    """Hold a promotion against what callers of the alias have now. Returns it with all that was looked at in numbers.
 
-    Raises `BreakingChange`, with all that would break, if callers who are right today would be refused; `Conflict` if it
+    Looks through presets and recent runs, which takes a while: not to be done while others wait to write. Raises
+    `BreakingChange`, with all that would break, if callers who are right today would be refused; `Conflict` if the alias
     does not mean what was `expected`.
     """
     checked_alias(alias)
-    template, _ = templates.meant(ws, reference)
+    template, _ = templates.meant(rs, reference)
     target = templates.version_of(template, wanted.version).version
-    current = template.aliases.get(alias)
-    if wanted.expected is not None and wanted.expected != (current or 0):
-        told = f"v{current}" if current else "nothing yet"
-        raise Conflict(f"Alias '{alias}' of '{template.name}' means {told}, not v{wanted.expected}: somebody moved it.")
-    if target == current:
-        return template
+    current = template.aliases.get(alias, 0)
+    if wanted.expected is not None and wanted.expected != current:
+        raise _moved(template, alias, wanted.expected)
     # What callers of the alias had until now; those of a new alias had what the bare name means.
     before = current or template.current.version
     if not wanted.allow_breaking and target != before:
-        _check(compare(ws, template, before, target))
-    stored.move(ws, template.id, alias, target, _by(alias, who, wanted.note))
+        _check(compare(rs, template, before, target))
+    return replace(wanted, version=target, expected=current)
+
+
+def promote(ws: WriteSession, reference: str, alias: str, checked: Promotion, who: Principal) -> Template:
+    """Move an alias, which is made if there is none, as `check` has found right.
+
+    Moving it to where it is changes nothing. Raises `Conflict` if somebody has moved it since.
+    """
+    template, _ = templates.meant(ws, reference)
+    target = templates.version_of(template, checked.version).version
+    current = template.aliases.get(alias, 0)
+    if checked.expected is not None and current != checked.expected:
+        raise _moved(template, alias, checked.expected)
+    if target == current:
+        return template
+    stored.move(ws, template.id, alias, target, _by(alias, who, checked.note))
     return stored.get(ws, template.id)
 
 
@@ -104,6 +117,13 @@ def _check(difference: Difference) -> None:
 
 def _by(alias: str, who: Principal, note: str | None) -> AliasMove:
     return AliasMove(alias=alias, number=0, version=None, at=now(), account=who.name, note=note)
+
+
+def _moved(template: Template, alias: str, expected: int) -> Conflict:
+    current = template.aliases.get(alias)
+    told = f"v{current}" if current else "nothing yet"
+    before = f"v{expected}" if expected else "nothing"
+    return Conflict(f"Alias '{alias}' of '{template.name}' means {told}, not {before}: somebody moved it.")
 
 
 def _unknown(template: Template, alias: str) -> NotFound:

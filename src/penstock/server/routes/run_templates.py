@@ -159,8 +159,10 @@ def promote_template(here: Here, who: Writer, reference: str, alias: str, wanted
         expected=wanted.expected,
         note=wanted.note,
     )
+    with here.db.read() as session:
+        checked = aliases.check(session, reference, alias, promotion)
     with here.db.write() as session:
-        return answer(aliases.promote(session, reference, alias, promotion, who))
+        return answer(aliases.promote(session, reference, alias, checked, who))
 
 
 @router.get("/{reference}/aliases/{alias}", response_model=list[AliasMove])
