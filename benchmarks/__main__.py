@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import NoReturn
 
-from benchmarks import burst, framing, growing, listing, report, script, serving, start, stepping, triggering
+from benchmarks import burst, framing, growing, listing, queueing, report, script, serving, start, stepping, triggering
 from benchmarks.figures import Figure
 from benchmarks.harness import Lab, Wrong
 
@@ -23,6 +23,7 @@ BENCHMARKS: Mapping[str, Callable[[Lab, int], list[Figure]]] = {
     "framing": framing.measure,
     "triggering": triggering.measure,
     "burst": burst.measure,
+    "queueing": queueing.measure,
 }
 
 

@@ -233,7 +233,16 @@ def template(lab: Lab, server: Server, subject: str) -> Caller:
     source = f"{subject}.py:{subject}"
     cli = ("-m", "penstock")
     lab.python(*cli, "pipeline", "create-run-template", source, "--name", subject, home=server.home, cwd=project)
-    account = ("service-account", "create", f"for-{subject}", "--create-api-key", "--output", "json")
+    account = (
+        "service-account",
+        "create",
+        f"for-{subject}",
+        "--role",
+        "editor",
+        "--create-api-key",
+        "--output",
+        "json",
+    )
     made = json.loads(lab.python(*cli, *account, home=server.home))
     return server.caller(made["api_key"]["key"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -21,7 +22,6 @@ from penstock.model.template import (
 )
 from penstock.model.terms import Terms, visible
 from penstock.store import runs, templates
-from penstock.store.paging import Window
 from penstock.store.session import ReadSession, WriteSession
 
 SUGGESTIONS = 50
@@ -126,8 +126,10 @@ def meant(rs: ReadSession, reference: str) -> tuple[Template, TemplateVersion]:
     try:
         template = templates.get(rs, name)
     except NotFound as error:
-        known = [one.name for one in templates.page(rs, Window(size=SUGGESTIONS)).items]
-        mistake = fault("/template", "There is no such run template.", allowed=known, given=name)
+        known = templates.names(rs)
+        near = difflib.get_close_matches(name, known, n=SUGGESTIONS // 5)
+        told = tuple(dict.fromkeys([*near, *known]))[:SUGGESTIONS]
+        mistake = fault("/template", "There is no such run template.", allowed=told, given=name)
         raise NotFound(error.detail, errors=[mistake]) from None
     return template, version_of(template, number)
 

@@ -33,6 +33,7 @@ _ALL = select(*(templates.c[field] for field in _FIELDS), pipelines.c.name.label
 )
 _BY_ID = _ALL.where(templates.c.id == bindparam("ref"))
 _BY_NAME = _ALL.where(templates.c.name == bindparam("ref"))
+_NAMES = select(templates.c.name).order_by(templates.c.id.desc()).limit(bindparam("limit"))
 _VERSIONS = (
     select(template_versions)
     .where(template_versions.c.template_id.in_(bindparam("ids", expanding=True)))
@@ -125,6 +126,11 @@ def moves(rs: ReadSession, template_id: str, alias: str, limit: int = 100) -> li
 def remove(ws: WriteSession, template_id: str) -> bool:
     """Remove the template with its versions; whether it was there. Its runs stay."""
     return ws.change(_DELETE, {"id": template_id}) == 1
+
+
+def names(rs: ReadSession, limit: int = 10_000) -> list[str]:
+    """The names of all templates, the newest first; of very many, only those."""
+    return [row.name for row in rs.rows(_NAMES, {"limit": limit})]
 
 
 def page(
