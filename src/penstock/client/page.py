@@ -28,5 +28,8 @@ class Page(Generic[T]):
     def __iter__(self) -> Iterator[T]:
         return iter(self.items)
 
+    def __getitem__(self, index: int) -> T:
+        return self.items[index]
+
     def __len__(self) -> int:
         return len(self.items)

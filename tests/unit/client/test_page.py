@@ -11,3 +11,4 @@ def test_items_are_records() -> None:
     page = msgspec.json.decode(body, type=Page[Pipeline])
     assert [one.name for one in page] == ["n"]
     assert (len(page), page.next, page.total) == (1, "c", None)
+    assert page[0] is page.items[0]

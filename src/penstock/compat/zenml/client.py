@@ -9,6 +9,7 @@ from penstock.client.page import Page
 from penstock.model.account import Account, NewApiKey
 from penstock.model.pipeline import Pipeline
 from penstock.model.run import Run
+from penstock.model.snapshot import Snapshot
 from penstock.model.template import Template, TemplateDetail
 
 _NEWEST_FIRST = (None, "desc:created", "created")
@@ -47,6 +48,20 @@ class Client(penstock.Client):
     def list_run_templates(self, *, hydrate: bool = False, **filters: Any) -> Page[Template]:
         """Run templates, newest first."""
         return super().list_run_templates(**{name: _text(value) for name, value in filters.items()})
+
+    def list_pipelines(self, *, hydrate: bool = False, **filters: Any) -> Page[Pipeline]:
+        """Pipelines, newest first."""
+        return self.pipelines.list(**{name: _text(value) for name, value in filters.items()})
+
+    def get_snapshot(
+        self, name_id_or_prefix: Any, *, pipeline_name_or_id: Any = None, hydrate: bool = True
+    ) -> Snapshot:
+        """The snapshot of this id or name."""
+        return self.snapshots.get(str(name_id_or_prefix), pipeline=_text(pipeline_name_or_id))
+
+    def list_snapshots(self, *, hydrate: bool = False, **filters: Any) -> Page[Snapshot]:
+        """Snapshots, newest first."""
+        return self.snapshots.list(**{name: _text(value) for name, value in filters.items()})
 
     def create_service_account(self, name: str, description: str | None = None) -> Account:
         """A new service account; `create_api_key` makes its key."""
