@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         StepRetryConfig,
     )
     from penstock.model.graph import ArtifactConfig
+    from penstock.model.idempotency import IdempotencyKey
     from penstock.model.run import Run
     from penstock.runtime.artifacts import UnmaterializedArtifact, load_artifact, save_artifact
     from penstock.runtime.context import get_step_context
@@ -34,6 +35,7 @@ __all__ = [
     "CachePolicy",
     "Client",
     "DockerSettings",
+    "IdempotencyKey",
     "Markdown",
     "PipelineRunConfiguration",
     "ResourceSettings",
@@ -59,6 +61,7 @@ _HOMES = {
     "Client": "penstock.client.client",
     "DockerSettings": "penstock.model.configuration",
     "HTML": "penstock.values",
+    "IdempotencyKey": "penstock.model.idempotency",
     "Markdown": "penstock.values",
     "PipelineRunConfiguration": "penstock.model.configuration",
     "ResourceSettings": "penstock.model.configuration",

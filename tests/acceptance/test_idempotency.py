@@ -84,6 +84,8 @@ def test_a_call_that_is_sent_again_is_no_conflict_with_itself(site: Site, gate: 
         first = post(site, f"again-{policy}", gate, Idempotency_Attempt="call-1", **said)
         again = post(site, f"again-{policy}", gate, Idempotency_Attempt="call-1", **said)
         assert again.json()["id"] == first.json()["id"]
+        other = post(site, f"again-{policy}", gate, number=2, Idempotency_Attempt="call-1", Idempotency_Conflict="join")
+        assert other.status_code == 422  # the same call has the same body
         go_on(site, gate, first.json()["id"])
         late = post(site, f"again-{policy}", gate, Idempotency_Attempt="call-1", **said)
         assert late.json()["id"] == first.json()["id"]

@@ -13,6 +13,7 @@ PUBLIC = [
     "CachePolicy",
     "Client",
     "DockerSettings",
+    "IdempotencyKey",
     "Markdown",
     "PipelineRunConfiguration",
     "ResourceSettings",

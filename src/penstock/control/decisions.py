@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
 
 from penstock.control.installation import Installation, now
 from penstock.control.targets import Target
@@ -33,12 +32,6 @@ def refused(installation: Installation, target: Target, cause: Cause, error: Pen
             decisions.insert(session, _made(target, cause, Verdict.REFUSED, error.status, key, error=error))
     except PenstockError as trouble:  # the store is away or full, which may be why it was refused
         log.warning("a refused trigger of %s is not on record: %s", target, trouble.detail)
-
-
-def purge(installation: Installation) -> int:
-    """Forget some decisions that are older than the installation keeps them; how many."""
-    with installation.db.write() as session:
-        return decisions.purge(session, now() - timedelta(seconds=installation.settings.keep_decisions))
 
 
 def _made(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import replace
 from datetime import datetime, timedelta
-from hashlib import sha256
 
 from penstock.errors import AlreadyRunning, TooManyRequests, fault, pointer
+from penstock.ids import digest_of
+from penstock.model.cache import canonical
 from penstock.model.limits import Limits, Rate, turn
 from penstock.model.run import Run, RunState
 from penstock.model.template import Template
@@ -31,10 +31,8 @@ def single(rs: ReadSession, run: Run, terms: Terms | None) -> Run | None:
     if other is None:
         return None
     holder = runs.get(rs, other)
-    alike = [
-        (one.snapshot_id, json.dumps([one.parameters, one.step_parameters], sort_keys=True)) for one in (run, holder)
-    ]
-    if limits.singleton == "join" and alike[0] == alike[1]:
+    wanted, running = (canonical([one.snapshot_id, one.parameters, one.step_parameters]) for one in (run, holder))
+    if limits.singleton == "join" and wanted == running:
         return holder
     why = "" if limits.singleton == "refuse" else " It has other values, so there is nothing to join."
     told = f"'{run.template_name}' has one run at a time, and {holder.name} is {holder.state}.{why}"
@@ -95,7 +93,7 @@ def _lane(run: Run, limits: Limits) -> str:
         return owner
     value = run.parameters.get(limits.parameter) if limits.parameter else run.cause.account_id or run.cause.account
     # A digest: values may be long, or hold what a database refuses in a text.
-    return f"{owner}:{sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]}"
+    return f"{owner}:{digest_of(canonical(value).encode())[:32]}"
 
 
 def _full(rs: ReadSession, run: Run, lane: str, waiting: int) -> str:

@@ -45,7 +45,8 @@ def meet(ws: WriteSession, once: Once, cause: Cause, at: datetime, cancel: Calla
     if known is None:
         return Met()
     run = runs.get(ws, known.run_id)
-    if once.attempt is not None and once.attempt == known.attempt:  # the answer was lost
+    same = known.fingerprint == once.fingerprint
+    if same and once.attempt is not None and once.attempt == known.attempt:  # the answer was lost
         return Met(run=run)
     if known.until_terminal and run.state.terminal:
         stored.forget(ws, scope, key.key)
@@ -59,7 +60,7 @@ def meet(ws: WriteSession, once: Once, cause: Cause, at: datetime, cancel: Calla
         cancelled = cancel(run.id)
         stored.forget(ws, scope, key.key)
         return Met(cancelled=tuple(cancelled))
-    if known.fingerprint != once.fingerprint:
+    if not same:
         mistake = fault(_POINTER, "Use a new key for a new request.")
         raise KeyReused(f"The key '{key.key}' came before with another request.", errors=[mistake])
     return Met(run=run)

@@ -7,11 +7,11 @@ import threading
 import time
 from datetime import timedelta
 
-from penstock.control import decisions, journal
+from penstock.control import journal
 from penstock.control.installation import Installation, now
 from penstock.errors import PenstockError
 from penstock.model.run import Failure
-from penstock.store import idempotency, runs
+from penstock.store import decisions, idempotency, runs
 
 log = logging.getLogger("penstock.reaper")
 
@@ -55,9 +55,9 @@ class Reaper:
 
     def _purge(self) -> int:
         """Forget some idempotency keys that have expired, and some old decisions; how many."""
+        kept = timedelta(seconds=self._installation.settings.keep_decisions)
         with self._installation.db.write() as session:
-            forgotten = idempotency.purge(session, now())
-        return forgotten + decisions.purge(self._installation)
+            return idempotency.purge(session, now()) + decisions.purge(session, now() - kept)
 
     def _work(self) -> None:
         lease = self._installation.settings.lease

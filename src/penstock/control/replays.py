@@ -6,9 +6,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from penstock.control import snapshots
-from penstock.control.targets import Target, prepare
+from penstock.control.targets import Target, snapshot_of
 from penstock.errors import Conflict, NotFound, fault
-from penstock.model.configuration import PipelineRunConfiguration
 from penstock.model.graph import Graph
 from penstock.model.run import Cause, StepRun, StepState
 from penstock.store import runs
@@ -27,7 +26,7 @@ class Replay:
     """Take over what ended well, but for this step and all that hang on it."""
 
 
-def cause(rs: ReadSession, wanted: Replay, target: Target, configuration: PipelineRunConfiguration, by: Cause) -> Cause:
+def cause(rs: ReadSession, wanted: Replay, target: Target, by: Cause) -> Cause:
     """The cause of the new run, which says what it takes over.
 
     Raises `Conflict` if the run goes on, or if there is nothing to resume; `NotFound` for an unknown step.
@@ -45,10 +44,9 @@ def cause(rs: ReadSession, wanted: Replay, target: Target, configuration: Pipeli
             mistake = fault("/from_step", "The run has no such step.", allowed=steps, given=wanted.from_step)
             raise NotFound(f"Run {run.name} has no step '{wanted.from_step}'.", errors=[mistake])
         again.add(wanted.from_step)
-    prepared = prepare(rs, target, configuration)
-    if prepared.snapshot.id != run.snapshot_id:
-        before = snapshots.get(rs, run.snapshot_id).content.graph
-        again |= _changed(steps, before, prepared.snapshot.content.graph)
+    if target.named:
+        before, after = snapshots.get(rs, run.snapshot_id), snapshot_of(rs, target)
+        again |= _changed(steps, before.content.graph, after.content.graph) if before.id != after.id else set()
     return replace(said, again=tuple(sorted(_with_downstream(again, steps))))
 
 

@@ -152,7 +152,8 @@ def cancel_with_children(ws: WriteSession, installation: Installation, reference
 
     Children that have ended stay as they are, and are looked under. Raises like `cancel`.
     """
-    cancelled, look = [cancel(ws, installation, reference)], [runs.get(ws, reference).id]
+    cancelled = [cancel(ws, installation, reference)]
+    look = [cancelled[0].id]
     seen = set(look)
     while look:
         for child in runs.children(ws, look.pop()):

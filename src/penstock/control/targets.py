@@ -30,6 +30,11 @@ class Target:
     like: str | None = None
     """A run, by id or name, whose values hold unless the caller gives others. Its snapshot, if nothing else is named."""
 
+    @property
+    def named(self) -> list[str]:
+        """Which of the three ways are used."""
+        return [name for name in ("template", "snapshot", "pipeline") if getattr(self, name) is not None]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
@@ -58,10 +63,7 @@ def prepare(
     that no launcher can carry out, unless the caller does it (`here`).
     """
     like = runs.get(rs, target.like) if target.like is not None else None
-    if like is not None and not any((target.template, target.snapshot, target.pipeline)):
-        snapshot, terms, origin = _again(rs, like)
-    else:
-        snapshot, terms, origin = _resolved(rs, target)
+    snapshot, terms, origin = _again(rs, like) if like is not None and not target.named else _resolved(rs, target)
     if not snapshot.runnable and not here:
         raise Conflict(f"This snapshot cannot be run: {snapshot.content.code_note or 'its code was not archived'}.")
     under = _values_of(like, snapshot) if like is not None else None
@@ -74,6 +76,11 @@ def prepare(
         terms=terms,
         origin=origin,
     )
+
+
+def snapshot_of(rs: ReadSession, target: Target) -> Snapshot:
+    """What a target that names something means now. Raises `NotFound`."""
+    return _resolved(rs, target)[0]
 
 
 def _again(rs: ReadSession, run: Run) -> tuple[Snapshot, Terms | None, Run]:
@@ -135,9 +142,8 @@ def _frozen_artifacts(
 
 
 def _resolved(rs: ReadSession, target: Target) -> tuple[Snapshot, Terms | None, Run]:
-    given = [name for name in ("template", "snapshot", "pipeline") if getattr(target, name) is not None]
-    if len(given) != 1:
-        mistakes = [fault(f"/{name}", "Give exactly one of the three.") for name in given or ["template"]]
+    if len(target.named) != 1:
+        mistakes = [fault(f"/{name}", "Give exactly one of the three.") for name in target.named or ["template"]]
         raise InvalidInput("Say what to run: a template, a snapshot or a pipeline.", errors=mistakes)
     template = version = None
     if target.template is not None:

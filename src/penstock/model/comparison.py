@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from penstock.model.cache import canonical
 from penstock.model.configuration import said
 from penstock.model.difference import Change
 from penstock.model.run import Run, StepRun
@@ -145,4 +145,4 @@ def _unlike(topic: Topic, before: Mapping[str, Any], after: Mapping[str, Any]) -
 
 def _same(one: Any, other: Any) -> bool:
     """Whether two JSON values are equal; 1, 1.0 and true are three values."""
-    return json.dumps(one, sort_keys=True, default=str) == json.dumps(other, sort_keys=True, default=str)
+    return canonical(one) == canonical(other)

@@ -50,8 +50,10 @@ class Results:
         """One output of a step that has ended. Raises `KeyError` if it left none of this name."""
         with self._lock:
             latest = self._latest.get(step)
-            packed = () if latest is not None else self._packed[step]
-        return (latest if latest is not None else self._unpacked(*packed))[output]
+            if latest is not None:
+                return latest[output]
+            packed = self._packed[step]
+        return self._unpacked(*packed)[output]
 
     def _pack(self, step: str, kept: dict[str, Kept]) -> None:
         records, values = [], []

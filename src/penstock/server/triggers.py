@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Literal, cast
 
@@ -69,9 +70,8 @@ async def trigger(request: Request, here: Installation, wish: Trigger) -> Respon
     started = await run_in_threadpool(start, here, wish, options)
     if wish.claim:
         return answer({"run": started.run, "ticket": await run_in_threadpool(_ticket, here, started.run)}, 201)
-    for one in started.cancelled:
-        if one.state is RunState.CANCELLING:
-            await run_in_threadpool(request.app.state.stop_run, one.id)
+    if started.cancelled:
+        await run_in_threadpool(stop, request, started.cancelled)
     verdict = _verdict(started)
     run = await wait_for_end(here, started.run, wait) if wait else started.run
     headers = {
@@ -79,6 +79,13 @@ async def trigger(request: Request, here: Installation, wish: Trigger) -> Respon
         "Idempotency-Result": "created" if verdict is Verdict.STARTED else verdict.value,
     }
     return answer(run, 200 if run.state.terminal else 202, headers | waited(wait))
+
+
+def stop(request: Request, cancelled: Iterable[Run]) -> None:
+    """Have the processes of runs that were cancelled stopped now, without waiting for their next heartbeat."""
+    for run in cancelled:
+        if run.state is RunState.CANCELLING:
+            request.app.state.stop_run(run.id)
 
 
 def preferred_wait(request: Request) -> float:
@@ -118,7 +125,7 @@ def start(here: Installation, wish: Trigger, options: runs.Options) -> runs.Star
     try:
         with here.db.write() as session:
             if wish.replay is not None:
-                cause = replays.cause(session, wish.replay, wish.target, wish.configuration, cause)
+                cause = replays.cause(session, wish.replay, wish.target, cause)
             started = runs.start(session, here, wish.target, wish.configuration, options, cause)
             decisions.taken(session, wish.target, started.run, cause, _verdict(started), key)
     except PenstockError as error:

@@ -19,7 +19,7 @@ from penstock.model.run import Run, RunState
 from penstock.server.access import Here, Runner
 from penstock.server.bodies import Strict, answer
 from penstock.server.strict_json import StrictRoute
-from penstock.server.triggers import Trigger, once, plain, start
+from penstock.server.triggers import Trigger, once, plain, start, stop
 from penstock.store.runs import RunFilter
 
 router = APIRouter(route_class=StrictRoute, prefix="/runs", tags=["runs"])
@@ -103,9 +103,7 @@ def _as_it_is(run: Run) -> Run:
 def _cancelled(request: Request, here: Installation, run: Run) -> Run:
     with here.db.write() as session:
         cancelled = runs.cancel_with_children(session, here, run.id)
-    for one in cancelled:
-        if one.state is RunState.CANCELLING:
-            request.app.state.stop_run(one.id)
+    stop(request, cancelled)
     return cancelled[0]
 
 
@@ -119,7 +117,7 @@ def _rehearsed(_: Request, here: Installation, who: Principal, wanted: ReplayMan
     wish = _wish(who, wanted, run)
     assert wish.replay is not None
     with here.db.read() as session:
-        replays.cause(session, wish.replay, wish.target, wish.configuration, wish.cause())
+        replays.cause(session, wish.replay, wish.target, wish.cause())
         prepare(session, wish.target, wish.configuration)
     return run
 

@@ -31,13 +31,13 @@ from penstock.server.triggers import (
     Trigger,
     plain,
     preferred_wait,
+    stop,
     trigger,
     wait_for_end,
     waited,
 )
 from penstock.store import events
 from penstock.store import runs as stored
-from penstock.store.session import WriteSession
 
 router = APIRouter(route_class=StrictRoute, prefix="/runs", tags=["runs"])
 
@@ -188,11 +188,11 @@ def cancel_run(
 ) -> Response:
     """Cancel a run: its process, whatever processes that has started, and the runs that its steps have started."""
     with here.db.write() as session:
-        one_or_all = runs.cancel_with_children if children else _only
-        cancelled = one_or_all(session, here, reference)
-    for run in cancelled:
-        if run.state is RunState.CANCELLING:
-            request.app.state.stop_run(run.id)
+        if children:
+            cancelled = runs.cancel_with_children(session, here, reference)
+        else:
+            cancelled = [runs.cancel(session, here, reference)]
+    stop(request, cancelled)
     return answer(cancelled[0], 202)
 
 
@@ -246,10 +246,6 @@ def report_events(here: Here, who: Worker, run_id: str, batch: Annotated[Batch, 
         raise Forbidden("A run reports for itself only.")
     with here.db.write() as session:
         return answer(journal.report(session, here, run_id, batch))
-
-
-def _only(session: WriteSession, here: Installation, reference: str) -> list[Run]:
-    return [runs.cancel(session, here, reference)]
 
 
 def _run(here: Installation, reference: str) -> Run:
