@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,16 +9,13 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.security import APIKeyHeader
 
 from penstock.client.client import Client
-from penstock.errors import InvalidInput, fault
 from penstock.fastapi.bodies import RunView, TemplateList, TemplateView, TriggerRequest
 from penstock.fastapi.gate import Gate
 from penstock.fastapi.keys import Keys
 from penstock.fastapi.problems import PROBLEM, route_class
+from penstock.model.idempotency import IdempotencyKey
+from penstock.model.preference import preferred_wait
 
-LONGEST_WAIT = 300.0
-"""Seconds for which one request waits at most, whatever `Prefer: wait` asks for."""
-
-_WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,6}(?:\.\d{1,3})?)(?=$|[,;\s])")
 _HEADERS = [
     ("Idempotency-Key", "The same key with the same body means the same run, however often it is sent."),
     ("Prefer", "`wait=N`: answer when the run has ended, after N seconds at the latest."),
@@ -93,8 +89,7 @@ def trigger_router(
 
 async def _waited(gate: Gate, request: Request, response: Response, run: RunView) -> RunView:
     """The run after the time that the caller prefers to wait, if that is granted."""
-    match = _WAIT.search(request.headers.get("prefer", ""))
-    seconds = min(float(match[1]), LONGEST_WAIT) if match else 0.0
+    seconds = preferred_wait(request.headers.get("prefer", ""))
     run, granted = await gate.ended(run, seconds, request.is_disconnected)
     if granted:
         response.headers["Preference-Applied"] = f"wait={seconds:g}"
@@ -103,10 +98,7 @@ async def _waited(gate: Gate, request: Request, response: Response, run: RunView
 
 def _key(request: Request) -> str | None:
     key = request.headers.get("idempotency-key")
-    if key is not None and (not 1 <= len(key) <= 255 or not key.isprintable()):
-        mistake = fault("/headers/Idempotency-Key", "A key has 1 to 255 printable characters.")
-        raise InvalidInput("This idempotency key cannot be used.", errors=[mistake])
-    return key
+    return None if key is None else IdempotencyKey(key=key).key  # which refuses what is none
 
 
 def _header(name: str, description: str) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Literal, cast
@@ -23,14 +22,10 @@ from penstock.model.configuration import PipelineRunConfiguration, said
 from penstock.model.decision import Verdict
 from penstock.model.idempotency import POLICIES, IdempotencyKey
 from penstock.model.launch import Ticket
+from penstock.model.preference import preferred_wait
 from penstock.model.run import Cause, Run, RunState
 from penstock.server.bodies import Strict, answer
 from penstock.store import runs as stored
-
-LONGEST_WAIT = 300.0
-"""Seconds for which one request waits at most, whatever `Prefer: wait` asks for."""
-
-_WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,6}(?:\.\d{1,3})?)(?=$|[,;\s])")
 
 
 def plain(body: PipelineRunConfiguration) -> PipelineRunConfiguration:
@@ -65,7 +60,7 @@ class Trigger:
 
 async def trigger(request: Request, here: Installation, wish: Trigger) -> Response:
     """Start the run, wait if the caller prefers to, and answer: 202 while it goes on, 200 when it has ended."""
-    wait = preferred_wait(request)
+    wait = preferred_wait(request.headers.get("prefer", ""))
     options = runs.Options(once=once(request, wish), claim=wish.claim, plan=request.headers.get("plan-token"))
     started = await run_in_threadpool(start, here, wish, options)
     if wish.claim:
@@ -86,12 +81,6 @@ def stop(request: Request, cancelled: Iterable[Run]) -> None:
     for run in cancelled:
         if run.state is RunState.CANCELLING:
             request.app.state.stop_run(run.id)
-
-
-def preferred_wait(request: Request) -> float:
-    """Seconds that `Prefer: wait=N` (RFC 7240) asks for, within bounds; 0 without it."""
-    match = _WAIT.search(request.headers.get("prefer", ""))
-    return min(float(match[1]), LONGEST_WAIT) if match else 0.0
 
 
 def waited(wait: float) -> dict[str, str]:

@@ -10,8 +10,9 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field
 
 from penstock.control.installation import Installation
+from penstock.model.preference import preferred_wait
 from penstock.server.bodies import answer
-from penstock.server.triggers import preferred_wait, waited
+from penstock.server.triggers import waited
 from penstock.store import logs, runs
 
 
@@ -27,7 +28,7 @@ class LogQuery(BaseModel):
 
 async def log_page(request: Request, here: Installation, reference: str, query: LogQuery) -> Response:
     """The lines there are; if there are none yet, those that come within the time the caller prefers to wait."""
-    wait = preferred_wait(request)
+    wait = preferred_wait(request.headers.get("prefer", ""))
     loop = asyncio.get_running_loop()
     deadline = loop.time() + wait
     found = await run_in_threadpool(_read, here, reference, query)

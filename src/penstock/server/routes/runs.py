@@ -20,6 +20,7 @@ from penstock.errors import Forbidden
 from penstock.model.comparison import Comparison
 from penstock.model.configuration import PipelineRunConfiguration
 from penstock.model.plan import Plan
+from penstock.model.preference import preferred_wait
 from penstock.model.run import Batch, Receipt, Run, RunState, StepRun
 from penstock.model.why import Why
 from penstock.server.access import Here, Reader, Runner, Worker, Writer
@@ -30,7 +31,6 @@ from penstock.server.triggers import (
     ParentStep,
     Trigger,
     plain,
-    preferred_wait,
     stop,
     trigger,
     wait_for_end,
@@ -138,7 +138,7 @@ def list_runs(here: Here, _: Reader, query: Annotated[RunQuery, Query()]) -> Res
 async def get_run(request: Request, here: Here, _: Reader, reference: str) -> Response:
     """One run, by id or name. With `Prefer: wait=N` the answer waits until the run has ended."""
     run = await run_in_threadpool(_run, here, reference)
-    wait = preferred_wait(request)
+    wait = preferred_wait(request.headers.get("prefer", ""))
     if wait:
         run = await wait_for_end(here, run, wait)
     return answer(run, headers=waited(wait))
