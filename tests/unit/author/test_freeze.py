@@ -64,8 +64,8 @@ def test_the_content(flow: Pipeline, tmp_path: Path) -> None:
 def test_the_same_thing_gives_the_same_id_in_every_process(flow: Pipeline, tmp_path: Path) -> None:
     code = (
         "from penstock.author.source import load_source; from penstock.author.freeze import freeze\n"
-        "from penstock.model.snapshot import snapshot_id\n"
-        "print(snapshot_id(freeze(load_source('frozen_flow:flow')).content))"
+        "import msgspec\n"
+        "print(msgspec.json.encode(freeze(load_source('frozen_flow:flow')).content).decode())"
     )
     found = {
         subprocess.run(
@@ -78,7 +78,10 @@ def test_the_same_thing_gives_the_same_id_in_every_process(flow: Pipeline, tmp_p
         ).stdout.strip()
         for seed in ("1", "2")
     }
-    assert found == {snapshot_id(freeze(flow).content)}
+    content = freeze(flow).content
+    told = [msgspec.json.decode(one, type=Content) for one in found]
+    assert told == [content] * len(told)  # whole, so that a difference is seen
+    assert {snapshot_id(one) for one in told} == {snapshot_id(content)}
 
 
 def test_content_survives_the_way_to_the_server(flow: Pipeline) -> None:
