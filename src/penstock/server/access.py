@@ -16,7 +16,7 @@ from penstock.model.account import OWNER, Permission, Principal
 _bearer = HTTPBearer(auto_error=False, description="An API key, or the token of a login.")
 
 
-def installation(request: Request) -> Installation:
+async def installation(request: Request) -> Installation:
     """The installation that this application serves."""
     found: Installation = request.app.state.installation
     return found

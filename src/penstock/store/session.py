@@ -15,16 +15,23 @@ from sqlalchemy import URL, Connection, Engine, Executable, Row, Select, Table, 
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.util import immutabledict
 
-from penstock.errors import PenstockError, Unavailable
+from penstock.errors import PenstockError, StorageFull, Unavailable
 from penstock.store import schema
 from penstock.store.failures import REFUSALS, SAME_NAME, translate
-from penstock.store.turns import Turns
+from penstock.store.turns import Turn, Turns
 
 PATIENCE = 10.0
 """Seconds that a transaction waits for its turn: in this process, for a connection, and for other processes."""
 
 MIGRATION_PATIENCE = 600.0
 """Seconds that a starting server waits for another one that is migrating the same database."""
+
+MOST_TOGETHER = 64
+LONGEST_TOGETHER = 0.02
+"""How many transactions are committed together at most, and after how many seconds no further one joins them.
+
+A commit costs a write to the disk that is waited for; those who wait for their turn meanwhile share the next one.
+"""
 
 _STAMP = text("SELECT version_num FROM alembic_version")
 
@@ -84,7 +91,7 @@ class WriteSession(ReadSession):
     def __init__(self, connection: Connection, where: str) -> None:
         super().__init__(connection, where)
         self._spoiled: Exception | None = None
-        self._callbacks: list[Callable[[], object]] = []
+        self.callbacks: list[Callable[[], object]] = []
         # SQLite has one writer at a time: whatever a write session reads is held already.
         self._one_writer = connection.dialect.name == "sqlite"
 
@@ -109,20 +116,75 @@ class WriteSession(ReadSession):
 
         What it raises is logged and goes no further: the transaction has succeeded.
         """
-        self._callbacks.append(callback)
+        self.callbacks.append(callback)
 
     def _failed(self, error: Exception, taken: str = SAME_NAME) -> Exception:
         self._spoiled = super()._failed(error, taken)
         return self._spoiled
 
-    def _commit(self) -> list[Callable[[], object]]:
+    def check(self) -> None:
+        """Raise if a statement has failed: nothing of the transaction may be stored then."""
         if self._spoiled is not None:
             raise PenstockError("A statement of this transaction failed: nothing was stored.") from self._spoiled
-        try:
-            self._connection.commit()
-        except SQLAlchemyError as error:
-            raise self._failed(error) from error
-        return self._callbacks
+
+
+class _Together:
+    """Transactions on one connection, one after the other, that are committed together: the last one does it for all."""
+
+    def __init__(self, connection: Connection, where: str) -> None:
+        self.connection = connection
+        self.members = 0
+        self._where = where
+        self._begun = time.monotonic()
+        self._ended = threading.Event()
+        self._error: Exception | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether another one may join."""
+        return self.members < MOST_TOGETHER and time.monotonic() - self._begun < LONGEST_TOGETHER
+
+    @property
+    def alive(self) -> bool:
+        """Whether what was written is still there: some errors take everything back."""
+        driver = None if self.connection.invalidated else self.connection.connection.dbapi_connection
+        return bool(getattr(driver, "in_transaction", False))
+
+    def join(self) -> None:
+        """Mark where the next one begins. Who is the first begins with the transaction itself."""
+        self._tell("SAVEPOINT member")
+
+    def keep(self) -> None:
+        """What this one has written is to be stored with the rest."""
+        self._tell("RELEASE member")
+        self.members += 1
+
+    def take_back(self) -> None:
+        """Undo what this one has written, and nothing else."""
+        with suppress(SQLAlchemyError):  # an error may have taken everything back
+            if self.members:
+                self.connection.exec_driver_sql("ROLLBACK TO member")
+                self.connection.exec_driver_sql("RELEASE member")
+            else:
+                self.connection.rollback()
+
+    def end(self, error: Exception | None) -> None:
+        """All is stored, or nothing because of `error`."""
+        self._error = error
+        self._ended.set()
+
+    def wait(self) -> None:
+        """Return when all is stored; raises what has prevented it."""
+        self._ended.wait()
+        if self._error is not None:
+            raise self._error
+
+    def _tell(self, statement: str) -> None:
+        if self.members:
+            try:
+                self.connection.exec_driver_sql(statement)
+            except SQLAlchemyError as error:
+                raise translate(error, self._where) from error
 
 
 class Database:
@@ -135,7 +197,7 @@ class Database:
     def __init__(self, url: str, *, connections: int = 40) -> None:
         self._engine = _engine(url, connections)
         self._path = self._engine.url.database if self._engine.dialect.name == "sqlite" else None
-        self._turns = Turns() if self._path else None
+        self._turns: Turns[_Together] | None = Turns() if self._path else None
         self._thread = threading.local()
         self.where = self._path or self._engine.url.render_as_string(hide_password=True)
         """The path or the URL without its password, for messages."""
@@ -151,14 +213,11 @@ class Database:
     def write(self) -> Iterator[WriteSession]:
         """A session for writing, committed when the block ends. On SQLite writers take turns, first come first served.
 
-        One at a time in a thread: keep it short, and do nothing slow inside.
+        One at a time in a thread: keep it short, and do nothing slow inside; hold no lock that another writer may want.
         """
-        with self._turn(PATIENCE), self._connected() as connection:
-            self._begin(connection, "BEGIN IMMEDIATE")
-            session = WriteSession(connection, self.where)
+        with self._alone() if self._turns is None else self._together(self._turns) as session:
             yield session
-            callbacks = session._commit()  # noqa: SLF001 - the session is the other half of this file
-        for callback in callbacks:
+        for callback in session.callbacks:
             try:
                 callback()
             except Exception:  # noqa: BLE001 - it is logged; the transaction has succeeded whatever a callback does
@@ -174,7 +233,7 @@ class Database:
             _create_private(self._path)
         if self._stamp() == schema.HEAD:
             return
-        with self._turn(MIGRATION_PATIENCE), self._connected() as connection:
+        with self._turn(), self._connected() as connection:
             try:
                 self._begin_migration(connection)
                 schema.upgrade(connection, self.where)
@@ -193,7 +252,7 @@ class Database:
         Raises what `migrate` raises.
         """
         before = self._stamp()
-        with self._turn(MIGRATION_PATIENCE), self._connected() as connection:
+        with self._turn(), self._connected() as connection:
             try:
                 self._begin_migration(connection)
                 if before != schema.HEAD:
@@ -220,33 +279,110 @@ class Database:
             return None
 
     @contextmanager
-    def _connected(self) -> Iterator[Connection]:
+    def _alone(self) -> Iterator[WriteSession]:
+        """A transaction of its own, where several write at once."""
+        with self._writing(), self._connected() as connection:
+            session = WriteSession(connection, self.where)
+            yield session
+            session.check()
+            self._commit(connection)
+
+    @contextmanager
+    def _together(self, turns: Turns[_Together]) -> Iterator[WriteSession]:
+        """A transaction that shares the commit of those that were waiting for their turn."""
+        with self._writing():
+            shared = self._taken(turns, PATIENCE).left or self._opened(turns)
+            session = WriteSession(shared.connection, self.where)
+            try:
+                shared.join()
+                yield session
+                session.check()
+                shared.keep()
+            except BaseException as error:
+                shared.take_back()
+                self._hand_on(turns, shared, error)
+                shared.wait()  # what it was refused for may be something that the others have written
+                raise
+            self._hand_on(turns, shared)
+            shared.wait()
+
+    def _opened(self, turns: Turns[_Together]) -> _Together:
+        connection = None
         try:
-            connection = self._engine.connect()
+            connection = self._connection()
+            self._begin(connection, "BEGIN IMMEDIATE")
+        except BaseException:
+            if connection is not None:
+                _close(connection)
+            turns.give()
+            raise
+        return _Together(connection, self.where)
+
+    def _hand_on(self, turns: Turns[_Together], shared: _Together, error: BaseException | None = None) -> None:
+        """Leave the transaction open for the next in the queue; without one, commit it for all that took part."""
+        if shared.alive and shared.open and turns.leave(shared):
+            return
+        lost: Exception | None = None
+        try:
+            if shared.alive:
+                self._commit(shared.connection)
+            elif shared.members:
+                lost = Unavailable(f"{self.where} took back what was written. Try again.")
+                lost = error if isinstance(error, Unavailable | StorageFull) else lost
+        except Exception as failure:  # noqa: BLE001 - each of those that wait for the commit raises it
+            lost = failure
+        finally:
+            _close(shared.connection)
+            shared.end(lost)
+            turns.give()
+
+    def _commit(self, connection: Connection) -> None:
+        try:
+            connection.commit()
         except SQLAlchemyError as error:
             raise translate(error, self.where) from error
+
+    def _connection(self) -> Connection:
+        try:
+            return self._engine.connect()
+        except SQLAlchemyError as error:
+            raise translate(error, self.where) from error
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        connection = self._connection()
         try:
             yield connection
         finally:
-            try:
-                if not connection.invalidated:
-                    connection.rollback()
-            except SQLAlchemyError:
-                connection.invalidate()
-            connection.close()
+            _close(connection)
 
     @contextmanager
-    def _turn(self, patience: float) -> Iterator[None]:
+    def _writing(self) -> Iterator[None]:
         if getattr(self._thread, "writing", False):
             raise RuntimeError("This thread is inside a write session already; pass that one on.")
-        if self._turns is not None and not self._turns.take(patience):
-            raise Unavailable(f"The database {self.where} is busy. Try again.", headers={"Retry-After": "1"})
         self._thread.writing = True
         try:
             yield
         finally:
             self._thread.writing = False
-            if self._turns is not None:
+
+    def _taken(self, turns: Turns[_Together], patience: float, *, alone: bool = False) -> Turn[_Together]:
+        turn = turns.take(patience, alone=alone)
+        if turn is None:
+            raise Unavailable(f"The database {self.where} is busy. Try again.", headers={"Retry-After": "1"})
+        return turn
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """The turn of one who wants the database for itself, and may take long."""
+        with self._writing():
+            if self._turns is None:
+                yield
+                return
+            self._taken(self._turns, MIGRATION_PATIENCE, alone=True)
+            try:
+                yield
+            finally:
                 self._turns.give()
 
     def _begin(self, connection: Connection, sqlite_begin: str) -> None:
@@ -276,6 +412,15 @@ class Database:
             raise PenstockError(
                 f"The migration of {self.where} would leave rows of '{broken[0]}' without what they refer to."
             )
+
+
+def _close(connection: Connection) -> None:
+    try:
+        if not connection.invalidated:
+            connection.rollback()
+    except SQLAlchemyError:
+        connection.invalidate()
+    connection.close()
 
 
 def _engine(url: str, connections: int) -> Engine:

@@ -54,6 +54,40 @@ print("written again")
 db.close()
 """
 
+# Eight threads whose transactions are committed together: when the disk is full, each of them knows what was kept.
+FULL_TOGETHER = """
+import resource, sys, threading
+from penstock.errors import StorageFull
+from penstock.store import runs
+from penstock.store.paging import Window
+from penstock.store.session import Database
+from tests.unit.store.samples import a_run, frozen
+
+db = Database(sys.argv[1])
+db.migrate()
+resource.setrlimit(resource.RLIMIT_FSIZE, (900_000, resource.RLIM_INFINITY))
+kept, refused = [], []
+
+def fill():
+    try:
+        while len(kept) < 10_000:
+            with db.write() as ws:
+                run = a_run(frozen(ws), parameters={"fill": "x" * 5000})
+                runs.insert(ws, run)
+            kept.append(run.id)
+    except StorageFull as error:
+        refused.append(error.status)
+
+threads = [threading.Thread(target=fill) for _ in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join(50)
+with db.read() as rs:
+    assert all(runs.get(rs, one) for one in kept)
+    assert runs.page(rs, Window(), runs.RunFilter()).total == len(kept) > 10
+print(refused)
+db.close()
+"""
+
 # Root may write anywhere: only another user can be kept out.
 READ_ONLY = """
 import os, sys
@@ -277,6 +311,9 @@ class TestSqlite:
 class TestDisk:
     def test_a_file_size_limit_is_a_full_disk_that_passes(self, path: Path) -> None:
         assert python(FULL, f"sqlite:///{path}") == "507 True\nwritten again\n"
+
+    def test_a_full_disk_is_told_to_each_that_was_to_be_committed_together(self, path: Path) -> None:
+        assert python(FULL_TOGETHER, f"sqlite:///{path}") == f"{[507] * 8}\n"
 
     @pytest.fixture
     def small_disk(self, tmp_path: Path) -> Iterator[Path]:
