@@ -12,10 +12,13 @@ PenstockError                     500
 │   ├── PlanChanged               409
 │   ├── StaleFence                409
 │   └── CodeMissing               409
+├── TooSlow                       408
 ├── TooLarge                      413
 ├── InvalidInput (ValueError)     422   errors[]: pointer, message, allowed, did_you_mean
 │   └── KeyReused                 422
+├── Misdirected                   421
 ├── TooManyRequests               429
+├── HeadTooLarge                  431
 ├── Unavailable                   503
 ├── StorageFull                   507
 └── on the caller's side, never sent by a server:
@@ -116,6 +119,13 @@ class NotFound(PenstockError, LookupError):
     slug = "not-found"
 
 
+class TooSlow(PenstockError):
+    """The request did not come in time."""
+
+    status = 408
+    slug = "too-slow"
+
+
 class Conflict(PenstockError):
     """The state of things does not allow this now."""
 
@@ -164,6 +174,20 @@ class TooLarge(PenstockError):
 
     status = 413
     slug = "too-large"
+
+
+class Misdirected(PenstockError):
+    """This server is not known under this name."""
+
+    status = 421
+    slug = "misdirected"
+
+
+class HeadTooLarge(PenstockError):
+    """The request line and the headers are too large."""
+
+    status = 431
+    slug = "head-too-large"
 
 
 class InvalidInput(PenstockError, ValueError):

@@ -32,6 +32,48 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8237
 
+    hosts: str = ""
+    """Names under which the server may be called, with commas between. An address, `localhost` and the machine's own name always may."""
+
+    origins: str = ""
+    """Origins of web pages that may call the server (`https://app.example.com`), with commas between. Empty: none."""
+
+    trusted_proxies: str = ""
+    """Addresses or networks of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` hold, with commas between."""
+
+    root_path: str = ""
+    """The path under which a proxy serves this server, such as `/penstock`."""
+
+    tls_certificate: str = ""
+    """PEM file of the server's certificate and those above it. With it the port speaks HTTPS only."""
+
+    tls_key: str = ""
+    """PEM file of the certificate's key. Empty: it is in the file of the certificate."""
+
+    tls_client_ca: str = ""
+    """PEM file of authorities. With it only clients that show a certificate of one of them may connect."""
+
+    rate_per_key: float = 0.0
+    """Requests per second that each key may make over TCP. 0: as many as it likes."""
+
+    rate_per_address: float = 0.0
+    """Requests per second that each address may make over TCP, whatever its keys. 0: as many as it likes."""
+
+    rate_burst: float = 10.0
+    """How many seconds' worth of requests may come at once."""
+
+    drain: float = 0.0
+    """How long a server that is told to stop goes on serving as `not ready`, so that a balancer turns away first."""
+
+    min_disk: int = 64 * 1024 * 1024
+    """With less room than this on the disk of the home directory the server is not ready."""
+
+    log_format: str = "console"
+    """How the server logs: `console`, lines for people, or `json`, an object a line."""
+
+    log_requests: bool = False
+    """Whether each request is a line of the server's log."""
+
     lease: float = 10.0
     """How long a claim on a run lasts without a heartbeat."""
 
@@ -113,3 +155,8 @@ def _parse(name: str, text: str, default: Any) -> Any:
         kind = {bool: "true or false", int: "a whole number", float: "a number"}[type(default)]
         raise PenstockError(f"PENSTOCK_{name.upper()}={text!r}: expected {kind}.") from None
     return Path(text) if isinstance(default, Path) else text
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """The entries of a setting that takes several, with commas between."""
+    return tuple(filter(None, (one.strip() for one in text.split(","))))

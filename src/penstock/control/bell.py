@@ -67,6 +67,12 @@ class Bell:
                 if not self._waiting[topic]:
                     del self._waiting[topic]
 
+    def ring_all(self) -> None:
+        """Wake everybody, whatever they wait for."""
+        with self._lock:
+            topics = list(self._waiting)
+        self.ring(*topics)
+
     def ring(self, *topics: str) -> None:
         """Wake everybody who waits for one of these topics."""
         with self._lock:

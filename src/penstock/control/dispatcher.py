@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -49,6 +50,12 @@ class Dispatcher:
         self._snapshots: OrderedDict[str, tuple[Snapshot, Stack]] = OrderedDict()
         self._leaving = threading.Event()
         self._thread = threading.Thread(target=self._work, name="penstock-dispatcher", daemon=True)
+        self.name, self.beat = "dispatcher", time.monotonic()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread is there."""
+        return self._thread.is_alive()
 
     def start(self) -> None:
         """Begin to claim."""
@@ -75,6 +82,7 @@ class Dispatcher:
         pause = 0.0
         with self._installation.bell.subscribe(QUEUE) as rung:
             while not self._leaving.wait(pause):
+                self.beat = time.monotonic()
                 try:
                     orders = self._claim()
                     launched = [self._launch(order) for order in orders]
@@ -100,6 +108,8 @@ class Dispatcher:
 
     def _claim(self) -> list[_Order]:
         settings, db = self._installation.settings, self._installation.db
+        if self._installation.draining.is_set():
+            return []
         with db.read() as session:  # most looks find nothing, and reading takes no lock
             if not stored.has_queued(session):
                 return []
@@ -110,7 +120,13 @@ class Dispatcher:
             at = now()
             expires = at + timedelta(seconds=settings.lease)
             claimed = stored.claim(session, self._installation.owner, free, expires, at=at)
+            session.after_commit(lambda: self._measure(claimed))
             return [self._order(session, run) for run in claimed]
+
+    def _measure(self, claimed: list[Run]) -> None:
+        at = now()
+        for run in claimed:
+            self._installation.metrics.dispatch.observe(max(0.0, (at - run.created).total_seconds()))
 
     def _order(self, session: ReadSession, run: Run) -> _Order:
         snapshot, stack = self._frozen(session, run)
@@ -121,7 +137,7 @@ class Dispatcher:
         try:
             self._launchers(order.launcher).launch(order.ticket)
         except (PenstockError, OSError) as error:
-            log.warning("run %s could not be launched: %s", order.run.name, error)
+            log.warning("run %s could not be launched: %s", order.run.name, error, extra={"run_id": order.run.id})
             with self._installation.db.write() as session:
                 current = stored.get(session, order.run.id)
                 if current.fence == order.run.fence and current.state is RunState.STARTING:

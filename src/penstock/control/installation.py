@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from penstock.control.bell import Bell
+from penstock.control.metrics import Metrics
 from penstock.control.tokens import Signer
 from penstock.settings import Settings
 from penstock.store.session import Database
@@ -27,6 +29,14 @@ class Installation:
     """Who this server is as the holder of leases."""
 
     started: datetime
+    metrics: Metrics = field(default_factory=Metrics)
+    draining: threading.Event = field(default_factory=threading.Event)
+    """Set once this server is leaving: nothing new is claimed, and who waits for something is answered now."""
+
+    def drain(self) -> None:
+        """Begin to leave."""
+        self.draining.set()
+        self.bell.ring_all()
 
     @property
     def code_directory(self) -> Path:

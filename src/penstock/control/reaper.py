@@ -8,6 +8,7 @@ import time
 from datetime import timedelta
 
 from penstock.control import journal
+from penstock.control.health import STALL
 from penstock.control.installation import Installation, now
 from penstock.errors import PenstockError
 from penstock.model.run import Failure
@@ -23,6 +24,12 @@ class Reaper:
         self._installation = installation
         self._leaving = threading.Event()
         self._thread = threading.Thread(target=self._work, name="penstock-reaper", daemon=True)
+        self.name, self.beat = "reaper", time.monotonic()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread is there."""
+        return self._thread.is_alive()
 
     def start(self) -> None:
         """Begin to look."""
@@ -51,7 +58,8 @@ class Reaper:
                 f"Its worker ({run.lease_owner}) was not heard of for {self._installation.settings.lease:g} s or more."
             )
             ended = journal.lose(session, self._installation, run, Failure(type="WorkerLost", message=silent))
-            log.warning("run %s: %s It is %s now.", run.name, silent, ended.state)
+            log.warning("run %s: %s It is %s now.", run.name, silent, ended.state, extra={"run_id": run.id})
+            session.after_commit(self._installation.metrics.leases_lost.inc)
 
     def _purge(self) -> int:
         """Forget some idempotency keys that have expired, and some old decisions; how many."""
@@ -63,7 +71,8 @@ class Reaper:
         lease = self._installation.settings.lease
         looked, blind_until = now(), now() + timedelta(seconds=lease)
         purged = time.monotonic()
-        while not self._leaving.wait(lease / 5):
+        while not self._leaving.wait(min(lease / 5, STALL / 4)):
+            self.beat = time.monotonic()
             if now() - looked > timedelta(seconds=lease):  # this machine slept, or its clock jumped
                 blind_until = now() + timedelta(seconds=lease)
             looked = now()

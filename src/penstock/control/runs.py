@@ -115,6 +115,7 @@ def start(
     if options.once is not None:
         idempotency.keep(ws, options.once, cause, run, installation.settings.idempotency_ttl)
     _note(ws, installation, run)
+    ws.after_commit(lambda: installation.metrics.started(run))
     return Started(run=run, cancelled=tuple(cancelled))
 
 
@@ -262,6 +263,8 @@ def _note(ws: WriteSession, installation: Installation, run: Run) -> None:
     """Write the state into the run's history, and wake those who wait for it once it is committed."""
     events.append(ws, run.id, [events.Entry(at=now(), type=f"run_{run.state}", data={"reason": run.reason})])
     ws.after_commit(lambda: installation.bell.ring(run.id, QUEUE))
+    if run.state.terminal:
+        ws.after_commit(lambda: installation.metrics.ended(run))
 
 
 def cause_of(principal: Principal, *, direct: bool, parent_run_id: str | None, parent_step: str | None) -> Cause:

@@ -11,10 +11,10 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TextIO
 
 import msgspec
@@ -28,10 +28,12 @@ from penstock.control.installation import Installation
 from penstock.errors import PenstockError
 from penstock.model.launch import socket_path
 from penstock.model.run import CLAIMED, RunState
+from penstock.server import logs
 from penstock.server.app import create_app, open_installation
+from penstock.server.doors import Server, tcp_socket, tls, unix_socket
+from penstock.server.protocol import Protocol
 from penstock.server.routes.server import StopServer
 from penstock.settings import Settings
-from penstock.stack.flavors.local import claim_directory
 from penstock.store import runs
 from penstock.store.paging import Window
 from penstock.store.session import Database
@@ -42,6 +44,9 @@ log = logging.getLogger("penstock.server")
 KEEP_ALIVE = 75
 """Seconds for which an idle connection is kept: longer than clients trust one (`client.transport.IDLE`)."""
 
+LAST_ANSWERS = 10
+"""Seconds that answers under way may take once the server is told to leave."""
+
 _PATIENCE = 30.0
 
 
@@ -51,10 +56,9 @@ def main(arguments: list[str] | None = None) -> int:
     settings = Settings.load()
     if options.upgrade:
         return _upgrade(settings, check=options.upgrade == "check")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # what a new database takes is nobody's news
     ready = os.fdopen(options.ready_fd, "w") if options.ready_fd is not None else None
     try:
+        logs.configure(settings.log_format)
         with _only_server(settings):
             _serve(settings, options, ready)
     except Exception as error:  # noqa: BLE001  # whoever started us must hear of it, whatever it is
@@ -131,16 +135,17 @@ def _only_server(settings: Settings) -> Iterator[None]:
 
 
 def _serve(settings: Settings, options: argparse.Namespace, ready: TextIO | None) -> None:
+    secured = tls(settings)
     path = socket_path(settings.home, "server.sock")
-    sockets = [_unix_socket(path, settings.home)]
+    sockets = [unix_socket(path, settings.home)]
     url = None
     if not options.background:
-        tcp = _tcp_socket(options.host or settings.host, settings.port if options.port is None else options.port)
+        tcp = tcp_socket(options.host or settings.host, settings.port if options.port is None else options.port)
         sockets.append(tcp)
         host, port = tcp.getsockname()[:2]
-        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        url = f"{'https' if secured else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
     installation = open_installation(settings, f"unix:{path}")
-    process = Process(installation, url, idle=settings.idle if options.background else 0)
+    process = Process(installation, url, secured, idle=settings.idle if options.background else 0)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(process.serve(sockets, ready))
@@ -149,40 +154,12 @@ def _serve(settings: Settings, options: argparse.Namespace, ready: TextIO | None
             name.unlink(missing_ok=True)
 
 
-def _unix_socket(path: Path, home: Path) -> socket.socket:
-    """The owner's door: a socket that only this user can open, in a directory that only this user can enter."""
-    claim_directory(path.parent, str(home))
-    path.unlink(missing_ok=True)  # left by a server that was killed: we hold its lock, so nobody listens there
-    door = socket.socket(socket.AF_UNIX)
-    before = os.umask(0o177)
-    try:
-        door.bind(str(path))
-    finally:
-        os.umask(before)
-    door.listen(512)
-    door.setblocking(False)
-    return door
-
-
-def _tcp_socket(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    door = socket.socket(family)
-    door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        door.bind((host, port))
-    except OSError as error:
-        raise PenstockError(
-            f"port {port} of {host} cannot be used: {error.strerror}. Choose another with --port."
-        ) from error
-    door.listen(512)
-    door.setblocking(False)
-    return door
-
-
 class Process:
     """The server as a process: when it is ready, when it is idle, and how it leaves."""
 
-    def __init__(self, installation: Installation, url: str | None, *, idle: float) -> None:
+    def __init__(
+        self, installation: Installation, url: str | None, secured: ssl.SSLContext | None, *, idle: float
+    ) -> None:
         self._installation = installation
         self._url = url
         self._idle = idle
@@ -196,7 +173,7 @@ class Process:
         config = uvicorn.Config(
             counted,
             loop="none",  # it runs in ours
-            http="httptools",
+            http=Protocol,
             ws="none",
             lifespan="on",
             access_log=False,
@@ -205,9 +182,10 @@ class Process:
             proxy_headers=False,
             server_header=False,
             timeout_keep_alive=KEEP_ALIVE,
-            timeout_graceful_shutdown=10,
+            timeout_graceful_shutdown=LAST_ANSWERS,
         )
-        self._server = uvicorn.Server(config)
+        drain = installation.settings.drain if url is not None else 0.0
+        self._server = Server(config, secured=secured, leaving=installation.drain, drain=drain)
 
     async def serve(self, sockets: list[socket.socket], ready: TextIO | None) -> None:
         """Serve until told to leave."""

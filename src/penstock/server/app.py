@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
+from starlette.middleware.cors import CORSMiddleware
 
 from penstock.control import stacks
 from penstock.control.bell import Bell
@@ -19,12 +20,17 @@ from penstock.control.tokens import Signer, load_secret
 from penstock.ids import new_id
 from penstock.model.stack import Component
 from penstock.server import problems
+from penstock.server.browsers import CORS_EXPOSED, CORS_HEADERS, SafeHeaders, origins
 from penstock.server.edge import Edge
+from penstock.server.hosts import Hosts
+from penstock.server.proxies import Proxies
+from penstock.server.rates import Rates
 from penstock.server.routes import (
     artifacts,
     bulk,
     code,
     decisions,
+    health,
     pipeline_snapshots,
     pipelines,
     run_templates,
@@ -36,6 +42,7 @@ from penstock.server.routes import (
 from penstock.server.routes import (
     stacks as stack_routes,
 )
+from penstock.server.watching import Watch
 from penstock.settings import Settings
 from penstock.stack.contracts import ArtifactStore, Launcher
 from penstock.stack.registry import build
@@ -75,6 +82,7 @@ def open_installation(settings: Settings, address: str) -> Installation:
         owner=f"server:{new_id()}",
         started=now(),
     )
+    installation.metrics.watch(db)
     with db.write() as session:
         stacks.ensure_default(session, installation)
     return installation
@@ -134,7 +142,9 @@ def create_app(installation: Installation, *, url: str | None = None, leave: Lea
             components.close()
             installation.db.close()
 
+    settings = installation.settings
     app = FastAPI(
+        root_path=settings.root_path,
         title="Penstock",
         version=VERSION,
         summary="Freeze a machine-learning pipeline, and let anything trigger it.",
@@ -149,17 +159,38 @@ def create_app(installation: Installation, *, url: str | None = None, leave: Lea
     app.state.url = url
     app.state.leave = leave or _stay
     app.state.stop_run = dispatcher.stop_run
+    app.state.workers = (dispatcher, reaper)
     app.state.artifact_store = components.artifact_store
-    settings = installation.settings
-    limits = {"": settings.max_body, "/api/v1/code/": settings.max_archive + code.TAR_OVERHEAD}
-    app.add_middleware(cast(Any, Edge), limits=limits)
+    _surround(app, installation)
     problems.install(app)
-    app.include_router(server.health)
+    app.include_router(health.router)
     api = APIRouter(prefix="/api/v1")
     for noun in _NOUNS:
         api.include_router(noun.router)
     app.include_router(api)
     return app
+
+
+def _surround(app: FastAPI, installation: Installation) -> None:
+    """What every request passes on its way in and every answer on its way out; what is added last is outermost."""
+    settings, door = installation.settings, installation.address.removeprefix("unix:")
+    limits = {"": settings.max_body, "/api/v1/code/": settings.max_archive + code.TAR_OVERHEAD}
+    app.add_middleware(cast(Any, Edge), limits=limits)
+    if allowed := origins(settings.origins):
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=allowed,
+            allow_methods=("GET", "POST", "PUT", "PATCH", "DELETE"),
+            allow_headers=CORS_HEADERS,
+            expose_headers=CORS_EXPOSED,
+        )
+    if settings.rate_per_key or settings.rate_per_address:
+        app.add_middleware(cast(Any, Rates), settings=settings, door=door)
+    app.add_middleware(cast(Any, Hosts), settings=settings, door=door)
+    if settings.trusted_proxies:
+        app.add_middleware(cast(Any, Proxies), trusted=settings.trusted_proxies)
+    app.add_middleware(cast(Any, Watch), metrics=installation.metrics, each=settings.log_requests)
+    app.add_middleware(cast(Any, SafeHeaders))
 
 
 def _operation_id(route: APIRoute) -> str:

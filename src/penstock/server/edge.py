@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from penstock.errors import TooLarge
+from penstock.errors import PenstockError, TooLarge, TooSlow
 from penstock.server.problems import response
+
+PATIENCE = 30.0
+"""Seconds that a body may take, besides the time that it needs at `SLOWEST`."""
+
+SLOWEST = 16 * 1024
+"""Bytes a second: who sends a body more slowly keeps others waiting."""
 
 _FORM = b"application/x-www-form-urlencoded"
 _LOGIN = "/api/v1/login"
@@ -26,19 +34,29 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit = next(size for prefix, size in self._limits if scope["path"].startswith(prefix))
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        limit = next(size for prefix, size in self._limits if path.startswith(prefix))
+        too_large = TooLarge(f"The body is larger than the {limit} bytes that this address takes.")
         if _declared(scope) > limit:
-            await _refuse(limit, scope, receive, send)
+            await _refuse(too_large, scope, receive, send)
             return
-        _call_json_json(scope)
-        read, begun = 0, False
+        _call_json_json(scope, path)
+        read, whole, begun = 0, False, False
+        since = asyncio.get_running_loop().time()
 
         async def bounded() -> Message:
-            nonlocal read
-            message = await receive()
+            nonlocal read, whole
+            if whole:  # what comes now is that the caller has gone, whenever that may be
+                return await receive()
+            try:
+                async with asyncio.timeout_at(since + PATIENCE + read / SLOWEST):
+                    message = await receive()
+            except TimeoutError:
+                raise _Refused(TooSlow("The body did not come in time.")) from None
             read += len(message.get("body", b""))
+            whole = not message.get("more_body", False)
             if read > limit:
-                raise _Overrun
+                raise _Refused(too_large)
             return message
 
         async def watched(message: Message) -> None:
@@ -48,13 +66,17 @@ class Edge:
 
         try:
             await self._app(scope, bounded, watched)
-        except _Overrun:
+        except _Refused as refused:
             if not begun:
-                await _refuse(limit, scope, receive, send)
+                await _refuse(refused.error, scope, receive, send)
 
 
-class _Overrun(BaseException):
-    """A body grew over its limit. Not an `Exception`: what reads bodies must not take it for bad input."""
+class _Refused(BaseException):
+    """A body grew over its limit or took too long. Not an `Exception`: what reads bodies must not take it for bad input."""
+
+    def __init__(self, error: PenstockError) -> None:
+        super().__init__(error.detail)
+        self.error = error
 
 
 def _declared(scope: Scope) -> int:
@@ -64,20 +86,20 @@ def _declared(scope: Scope) -> int:
     return 0
 
 
-def _call_json_json(scope: Scope) -> None:
+def _call_json_json(scope: Scope, path: str) -> None:
     """`curl -d '{...}'` says that its body is a form; only the login takes forms, so elsewhere it can only mean JSON.
 
     A web page cannot use this to act for somebody: nothing is authorised by a cookie, only by a header that a form
     cannot set.
     """
     headers = scope["headers"]
-    if scope["path"] != _LOGIN and any(name == b"content-type" and value.startswith(_FORM) for name, value in headers):
+    if path != _LOGIN and any(name == b"content-type" and value.startswith(_FORM) for name, value in headers):
         scope["headers"] = [
             (name, b"application/json" if name == b"content-type" else value) for name, value in headers
         ]
 
 
-async def _refuse(limit: int, scope: Scope, receive: Receive, send: Send) -> None:
-    answer = response(TooLarge(f"The body is larger than the {limit} bytes that this address takes."), scope["path"])
+async def _refuse(error: PenstockError, scope: Scope, receive: Receive, send: Send) -> None:
+    answer = response(error, scope["path"])
     answer.headers["Connection"] = "close"  # the rest of the body is not read
     await answer(scope, receive, send)

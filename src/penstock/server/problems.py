@@ -42,7 +42,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(PenstockError, _penstock_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(Exception, _unforeseen)
 
 
 def response(error: PenstockError, instance: str) -> Response:
@@ -127,8 +126,3 @@ def _http_error(request: Request, error: Exception) -> Response:
     }
     body = msgspec.json.encode(document)
     return Response(body, status_code=error.status_code, headers=error.headers, media_type=MEDIA_TYPE)
-
-
-def _unforeseen(request: Request, error: Exception) -> Response:
-    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return response(PenstockError("Something went wrong in the server; its log has the details."), request.url.path)

@@ -70,7 +70,7 @@ async def trigger(request: Request, here: Installation, wish: Trigger) -> Respon
     verdict = _verdict(started)
     run = await wait_for_end(here, started.run, wait) if wait else started.run
     headers = {
-        "Location": f"/api/v1/runs/{run.id}",
+        "Location": f"{request.scope['root_path']}/api/v1/runs/{run.id}",
         "Idempotency-Result": "created" if verdict is Verdict.STARTED else verdict.value,
     }
     return answer(run, 200 if run.state.terminal else 202, headers | waited(wait))
@@ -93,7 +93,7 @@ async def wait_for_end(here: Installation, run: Run, seconds: float) -> Run:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
     with here.bell.subscribe(run.id, loop) as rung:
-        while not run.state.terminal and (left := deadline - loop.time()) > 0:
+        while not run.state.terminal and (left := deadline - loop.time()) > 0 and not here.draining.is_set():
             # Another process may have written without our bell: look again every second.
             run = await run_in_threadpool(_read, here, run.id)
             if not run.state.terminal:
@@ -118,8 +118,10 @@ def start(here: Installation, wish: Trigger, options: runs.Options) -> runs.Star
             started = runs.start(session, here, wish.target, wish.configuration, options, cause)
             decisions.taken(session, wish.target, started.run, cause, _verdict(started), key)
     except PenstockError as error:
+        here.metrics.decided(Verdict.REFUSED)
         decisions.refused(here, wish.target, cause, error, key)
         raise
+    here.metrics.decided(_verdict(started))
     return started
 
 

@@ -85,6 +85,15 @@ _EXPIRED = (
 _HELD_BY = _RUNS.where(runs.c.lease_owner == bindparam("owner")).order_by(runs.c.id)
 _CHILDREN = _RUNS.where(runs.c.parent_run_id == bindparam("id")).order_by(runs.c.id)
 _ANY_QUEUED = select(runs.c.id).where(runs.c.state == RunState.QUEUED).limit(1)
+_LIVE = (
+    select(runs.c.state, func.count().label("many")).where(runs.c.state.not_in(sorted(TERMINAL))).group_by(runs.c.state)
+)
+_OLDEST_QUEUED = (
+    select(runs.c.created)
+    .where(runs.c.state == RunState.QUEUED, or_(runs.c.ready.is_(None), runs.c.ready <= bindparam("now")))
+    .order_by(runs.c.id)
+    .limit(1)
+)
 _COUNT_QUEUED = select(func.count()).select_from(runs).where(runs.c.state == RunState.QUEUED)
 _ACTIVE = select(func.count()).select_from(runs).where(runs.c.state.in_(sorted(CLAIMED)))
 _ACTIVE_OF = _ACTIVE.where(runs.c.lease_owner == bindparam("owner"))
@@ -267,6 +276,18 @@ def count_active(rs: ReadSession, owner: str | None = None) -> int:
     """How many runs are claimed and have not ended: all, or those of `owner`."""
     count = rs.value(_ACTIVE) if owner is None else rs.value(_ACTIVE_OF, {"owner": owner})
     return int(count)
+
+
+def live(rs: ReadSession) -> dict[RunState, int]:
+    """How many runs are in each state that is no end."""
+    counts = {row.state: row.many for row in rs.rows(_LIVE)}
+    return {state: counts.get(state, 0) for state in RunState if not state.terminal}
+
+
+def oldest_wait(rs: ReadSession, at: datetime) -> float:
+    """Seconds since the oldest run that could start was queued; 0 if there is none."""
+    since = rs.value(_OLDEST_QUEUED, {"now": at})
+    return 0.0 if since is None else max(0.0, (at - since).total_seconds())
 
 
 def page(rs: ReadSession, window: Window, wanted: RunFilter) -> Slice[Run]:

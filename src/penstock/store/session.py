@@ -199,6 +199,9 @@ class Database:
         self._path = self._engine.url.database if self._engine.dialect.name == "sqlite" else None
         self._turns: Turns[_Together] | None = Turns() if self._path else None
         self._thread = threading.local()
+        self.wrote: Callable[[float], None] = _unmeasured
+        """Told how many seconds each transaction took that wrote, waiting for its turn included."""
+
         self.where = self._path or self._engine.url.render_as_string(hide_password=True)
         """The path or the URL without its password, for messages."""
 
@@ -215,8 +218,10 @@ class Database:
 
         One at a time in a thread: keep it short, and do nothing slow inside; hold no lock that another writer may want.
         """
+        begun = time.perf_counter()
         with self._alone() if self._turns is None else self._together(self._turns) as session:
             yield session
+        self.wrote(time.perf_counter() - begun)
         for callback in session.callbacks:
             try:
                 callback()
@@ -265,6 +270,10 @@ class Database:
                 with suppress(SQLAlchemyError):
                     connection.rollback()
                 connection.invalidate()
+
+    def is_current(self) -> bool:
+        """Whether the schema is that of this release."""
+        return self._stamp() == schema.HEAD
 
     def close(self) -> None:
         """Close every connection that is not in use. The database can be used again afterwards."""
@@ -421,6 +430,10 @@ def _close(connection: Connection) -> None:
     except SQLAlchemyError:
         connection.invalidate()
     connection.close()
+
+
+def _unmeasured(_: float) -> None:
+    """Nobody wants to know."""
 
 
 def _engine(url: str, connections: int) -> Engine:

@@ -26,7 +26,7 @@ def ask(app: FastAPI, method: str, path: str, **options: object) -> httpx.Respon
 
     async def send() -> httpx.Response:
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://penstock") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             return await client.request(method, path, **options)  # type: ignore[arg-type]
 
     return asyncio.run(send())

@@ -17,6 +17,8 @@ from tests.unit.server.conftest import ask
 
 OPEN = {
     ("GET", "/health"),
+    ("GET", "/health/live"),
+    ("GET", "/health/ready"),
     ("POST", "/api/v1/login"),
     ("GET", "/api/v1/openapi.json"),
     ("HEAD", "/api/v1/openapi.json"),
@@ -62,7 +64,7 @@ def test_without_valid_credentials_every_route_answers_401(app: FastAPI, credent
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/api", "/api/v1", "/api/v1/nothing", "/docs", "/metrics", "/api/v1/runs/../../health"]
+    "path", ["/", "/api", "/api/v1", "/api/v1/nothing", "/docs", "/metric", "/api/v1/runs/../../health"]
 )
 def test_what_is_not_served_is_not_found(app: FastAPI, path: str) -> None:
     answer = ask(app, "GET", path)

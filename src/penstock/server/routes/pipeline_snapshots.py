@@ -56,11 +56,15 @@ class SnapshotRun(PipelineRunConfiguration):
 
 
 @router.post("", response_model=Snapshot, status_code=201, responses={200: {"description": "It was there already."}})
-def create_snapshot(here: Here, _: Writer, wanted: CreateSnapshot) -> Response:
+def create_snapshot(request: Request, here: Here, _: Writer, wanted: CreateSnapshot) -> Response:
     """Keep a frozen pipeline. The same content is the same snapshot, with the same id."""
     with here.db.write() as session:
         snapshot, new = snapshots.create(session, here, wanted.content, name=wanted.name)
-    return answer(snapshot, 201 if new else 200, {"Location": f"/api/v1/pipeline_snapshots/{snapshot.id}"})
+    return answer(
+        snapshot,
+        201 if new else 200,
+        {"Location": f"{request.scope['root_path']}/api/v1/pipeline_snapshots/{snapshot.id}"},
+    )
 
 
 @router.get("", response_model=Page[Snapshot])

@@ -79,7 +79,7 @@ class Rollback(Strict):
 
 
 @router.post("", response_model=Template, status_code=201, responses={200: {"description": "Nothing was new."}})
-def publish_template(here: Here, _: Writer, wanted: PublishTemplate) -> Response:
+def publish_template(request: Request, here: Here, _: Writer, wanted: PublishTemplate) -> Response:
     """Make a run template, or the next version of the one that has this name."""
     publication = templates.Publication(
         name=wanted.name,
@@ -90,7 +90,9 @@ def publish_template(here: Here, _: Writer, wanted: PublishTemplate) -> Response
     )
     with here.db.write() as session:
         template, new = templates.publish(session, publication)
-    return answer(template, 201 if new else 200, {"Location": f"/api/v1/run_templates/{template.id}"})
+    return answer(
+        template, 201 if new else 200, {"Location": f"{request.scope['root_path']}/api/v1/run_templates/{template.id}"}
+    )
 
 
 @router.get("", response_model=Page[Template])

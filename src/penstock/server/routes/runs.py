@@ -274,6 +274,10 @@ async def _stream(here: Installation, run_id: str, after: int) -> AsyncIterator[
                 return
             if items:
                 continue
+            if (
+                here.draining.is_set()
+            ):  # a client comes back with the number of its last event, and finds another server
+                return
             if loop.time() - silent_since > _HEARTBEAT:
                 silent_since = loop.time()
                 yield b": still here\n\n"

@@ -1,4 +1,4 @@
-"""The server itself over HTTP: health, what it is, login, launchers' reports, and stopping it."""
+"""The server itself over HTTP: what it is, login, launchers' reports, and stopping it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from penstock.server.strict_json import StrictRoute
 from penstock.store import runs
 from penstock.version import VERSION
 
-health = APIRouter(tags=["server"])
 router = APIRouter(route_class=StrictRoute, tags=["server"])
 
 
@@ -34,12 +33,6 @@ class StopServer(Strict):
     wait: bool = False
     cancel: bool = False
     replace: bool = False
-
-
-@health.get("/health")
-def get_health() -> Response:
-    """Whether the server answers."""
-    return answer({"status": "ok"})
 
 
 @router.get("/info")

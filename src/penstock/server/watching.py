@@ -1,0 +1,91 @@
+"""Every request from its arrival to its last byte: it has an id, is measured, and whatever goes wrong has an answer."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+
+from fastapi.routing import iter_route_contexts
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from penstock.control.metrics import Metrics
+from penstock.errors import PenstockError
+from penstock.ids import new_id
+from penstock.server.logs import request_id
+from penstock.server.problems import response
+
+log = logging.getLogger("penstock.server")
+requests = logging.getLogger("penstock.requests")
+
+_ID = re.compile(rb"[A-Za-z0-9._~:@/+=-]{1,128}")
+
+
+class Watch:
+    """ASGI middleware, around all that can fail. The id that a caller sends in `X-Request-Id` is kept if it is plain, else a new one is made.
+
+    With `each`, every request is a line of the log; otherwise only those that fail in here.
+    """
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, each: bool) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._each = each
+        self._paths: dict[int, str] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer the request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        identity = _given(scope) or new_id()
+        token = request_id.set(identity)
+        begun, status = time.perf_counter(), 0
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", identity.encode())]
+            await send(message)
+
+        self._metrics.in_progress.inc()
+        try:
+            await self._app(scope, receive, noted)
+        except Exception as error:
+            if status:  # it has begun to answer: all that is left is to break off
+                raise
+            log.exception("%s %s failed", scope["method"], scope["path"], exc_info=error)
+            broken = PenstockError("Something went wrong in the server; its log has the details.")
+            await response(broken, scope["path"])(scope, receive, noted)
+        finally:
+            self._metrics.in_progress.dec()
+            self._end(scope, status, time.perf_counter() - begun)
+            request_id.reset(token)
+
+    def _end(self, scope: Scope, status: int, seconds: float) -> None:
+        method, route = _known(scope["method"]), self._route(scope)
+        self._metrics.answered(method, route, status, seconds)
+        if self._each:
+            told = {"method": method, "path": scope["path"], "route": route, "status": status}
+            client = scope.get("client")
+            told |= {"seconds": round(seconds, 6), "client": client[0] if client else None}
+            requests.info("%s %s %s", method, scope["path"], status, extra=told)
+
+    def _route(self, scope: Scope) -> str:
+        """The template of the route that answered: paths themselves have no end."""
+        route = scope.get("route")
+        if route is None:
+            return "(none)"
+        if id(route) not in self._paths:  # it knows its path in its own router only; routes stay as long as we do
+            self._paths |= {id(one.original_route): str(one.path) for one in iter_route_contexts(scope["app"].routes)}
+        return self._paths.get(id(route), "(none)")
+
+
+def _given(scope: Scope) -> str | None:
+    values = [value for name, value in scope["headers"] if name == b"x-request-id"]
+    return values[0].decode() if len(values) == 1 and _ID.fullmatch(values[0]) else None
+
+
+def _known(method: str) -> str:
+    return method if method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS") else "(other)"
