@@ -110,8 +110,8 @@ class Dispatcher:
         settings, db = self._installation.settings, self._installation.db
         if self._installation.draining.is_set():
             return []
-        with db.read() as session:  # most looks find nothing, and reading takes no lock
-            if not stored.has_queued(session):
+        with db.read() as session:  # most looks find nothing to do or no slot, and reading takes no lock
+            if not stored.has_queued(session) or stored.count_active(session) >= settings.runs_at_once:
                 return []
         with db.write() as session:
             free = settings.runs_at_once - stored.count_active(session)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 from penstock.control.bell import Bell
 from penstock.control.metrics import Metrics
+from penstock.control.pen import Pen
 from penstock.control.tokens import Signer
 from penstock.settings import Settings
 from penstock.store.session import Database
@@ -37,6 +39,11 @@ class Installation:
         """Begin to leave."""
         self.draining.set()
         self.bell.ring_all()
+
+    @cached_property
+    def pen(self) -> Pen:
+        """What requests write with that come in numbers."""
+        return Pen(self.db)
 
     @property
     def code_directory(self) -> Path:

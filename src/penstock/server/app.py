@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 
@@ -140,6 +140,7 @@ def create_app(installation: Installation, *, url: str | None = None, leave: Lea
             dispatcher.stop()
             reaper.stop()
             components.close()
+            installation.pen.close()
             installation.db.close()
 
     settings = installation.settings
@@ -164,10 +165,8 @@ def create_app(installation: Installation, *, url: str | None = None, leave: Lea
     _surround(app, installation)
     problems.install(app)
     app.include_router(health.router)
-    api = APIRouter(prefix="/api/v1")
     for noun in _NOUNS:
-        api.include_router(noun.router)
-    app.include_router(api)
+        app.include_router(noun.router, prefix="/api/v1")
     return app
 
 

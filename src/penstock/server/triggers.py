@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Literal, cast
 
 import msgspec
@@ -26,6 +27,7 @@ from penstock.model.preference import preferred_wait
 from penstock.model.run import Cause, Run, RunState
 from penstock.server.bodies import Strict, answer
 from penstock.store import runs as stored
+from penstock.store.session import WriteSession
 
 
 def plain(body: PipelineRunConfiguration) -> PipelineRunConfiguration:
@@ -55,14 +57,19 @@ class Trigger:
         """Who pulled the gate, for the record."""
         run_id = self.parent.run_id if self.parent else self.principal.run_id
         step = self.parent.step if self.parent else None
-        return runs.cause_of(self.principal, direct=self.claim, parent_run_id=run_id, parent_step=step)
+        cause = runs.cause_of(self.principal, direct=self.claim, parent_run_id=run_id, parent_step=step)
+        return cause if self.replay is None else replace(cause, kind="replay")
 
 
 async def trigger(request: Request, here: Installation, wish: Trigger) -> Response:
     """Start the run, wait if the caller prefers to, and answer: 202 while it goes on, 200 when it has ended."""
     wait = preferred_wait(request.headers.get("prefer", ""))
     options = runs.Options(once=once(request, wish), claim=wish.claim, plan=request.headers.get("plan-token"))
-    started = await run_in_threadpool(start, here, wish, options)
+    try:
+        started = await here.pen.write(partial(_start, here, wish, options))
+    except PenstockError as error:
+        await run_in_threadpool(_refused, here, wish, options, error)
+        raise
     if wish.claim:
         return answer({"run": started.run, "ticket": await run_in_threadpool(_ticket, here, started.run)}, 201)
     if started.cancelled:
@@ -110,19 +117,32 @@ def _verdict(started: runs.Started) -> Verdict:
 
 def start(here: Installation, wish: Trigger, options: runs.Options) -> runs.Started:
     """Start the run in a transaction of its own, and have it on record what became of the wish."""
-    cause, key = wish.cause(), options.once.key.key if options.once is not None else None
     try:
         with here.db.write() as session:
-            if wish.replay is not None:
-                cause = replays.cause(session, wish.replay, wish.target, cause)
-            started = runs.start(session, here, wish.target, wish.configuration, options, cause)
-            decisions.taken(session, wish.target, started.run, cause, _verdict(started), key)
+            return _start(here, wish, options, session)
     except PenstockError as error:
-        here.metrics.decided(Verdict.REFUSED)
-        decisions.refused(here, wish.target, cause, error, key)
+        _refused(here, wish, options, error)
         raise
-    here.metrics.decided(_verdict(started))
+
+
+def _start(here: Installation, wish: Trigger, options: runs.Options, session: WriteSession) -> runs.Started:
+    cause = wish.cause()
+    if wish.replay is not None:
+        cause = replays.cause(session, wish.replay, wish.target, cause)
+    started = runs.start(session, here, wish.target, wish.configuration, options, cause)
+    verdict = _verdict(started)
+    decisions.taken(session, wish.target, started.run, cause, verdict, _key(options))
+    session.after_commit(lambda: here.metrics.decided(verdict))
     return started
+
+
+def _refused(here: Installation, wish: Trigger, options: runs.Options, error: PenstockError) -> None:
+    here.metrics.decided(Verdict.REFUSED)
+    decisions.refused(here, wish.target, wish.cause(), error, _key(options))
+
+
+def _key(options: runs.Options) -> str | None:
+    return options.once.key.key if options.once is not None else None
 
 
 def _ticket(here: Installation, run: Run) -> Ticket:

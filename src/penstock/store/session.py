@@ -91,7 +91,7 @@ class WriteSession(ReadSession):
     def __init__(self, connection: Connection, where: str) -> None:
         super().__init__(connection, where)
         self._spoiled: Exception | None = None
-        self.callbacks: list[Callable[[], object]] = []
+        self._callbacks: list[Callable[[], object]] = []
         # SQLite has one writer at a time: whatever a write session reads is held already.
         self._one_writer = connection.dialect.name == "sqlite"
 
@@ -116,11 +116,19 @@ class WriteSession(ReadSession):
 
         What it raises is logged and goes no further: the transaction has succeeded.
         """
-        self.callbacks.append(callback)
+        self._callbacks.append(callback)
 
     def _failed(self, error: Exception, taken: str = SAME_NAME) -> Exception:
         self._spoiled = super()._failed(error, taken)
         return self._spoiled
+
+    def committed(self) -> None:
+        """Everything is stored: do what was to be done then."""
+        for callback in self._callbacks:
+            try:
+                callback()
+            except Exception:  # noqa: BLE001 - it is logged; the transaction has succeeded whatever a callback does
+                _log.exception("A callback after a commit failed.")
 
     def check(self) -> None:
         """Raise if a statement has failed: nothing of the transaction may be stored then."""
@@ -205,6 +213,11 @@ class Database:
         self.where = self._path or self._engine.url.render_as_string(hide_password=True)
         """The path or the URL without its password, for messages."""
 
+    @property
+    def one_writer(self) -> bool:
+        """Whether only one writes at a time."""
+        return self._turns is not None
+
     @contextmanager
     def read(self) -> Iterator[ReadSession]:
         """A session for reading; every statement in it sees the same moment on SQLite."""
@@ -221,12 +234,28 @@ class Database:
         begun = time.perf_counter()
         with self._alone() if self._turns is None else self._together(self._turns) as session:
             yield session
+<<<<<<< HEAD
         self.wrote(time.perf_counter() - begun)
         for callback in session.callbacks:
             try:
                 callback()
             except Exception:  # noqa: BLE001 - it is logged; the transaction has succeeded whatever a callback does
                 _log.exception("A callback after a commit failed.")
+=======
+        session.committed()
+
+    def write_each(self, works: Sequence[Callable[[WriteSession], object]]) -> list[BaseException | None]:
+        """Do each of these in a write session of its own; for each, what it has raised. On SQLite they share commits.
+
+        One that fails harms no other.
+        """
+        if self._turns is None:
+            return [self._written(work) for work in works]
+        told: list[BaseException | None] = []
+        while len(told) < len(works):
+            told += self._some(self._turns, works[len(told) :])
+        return told
+>>>>>>> aab8d57 (Write what many requests want at once with one thread and one commit, and pass over the routes of other nouns)
 
     def migrate(self) -> None:
         """Bring the schema to this version of Penstock. Costs one query if it is there already.
@@ -301,19 +330,62 @@ class Database:
         """A transaction that shares the commit of those that were waiting for their turn."""
         with self._writing():
             shared = self._taken(turns, PATIENCE).left or self._opened(turns)
-            session = WriteSession(shared.connection, self.where)
             try:
-                shared.join()
-                yield session
-                session.check()
-                shared.keep()
+                with self._member(shared) as session:
+                    yield session
             except BaseException as error:
-                shared.take_back()
                 self._hand_on(turns, shared, error)
                 shared.wait()  # what it was refused for may be something that the others have written
                 raise
             self._hand_on(turns, shared)
             shared.wait()
+
+    @contextmanager
+    def _member(self, shared: _Together) -> Iterator[WriteSession]:
+        session = WriteSession(shared.connection, self.where)
+        try:
+            shared.join()
+            yield session
+            session.check()
+            shared.keep()
+        except BaseException:
+            shared.take_back()
+            raise
+
+    def _some(
+        self, turns: Turns[_Together], works: Sequence[Callable[[WriteSession], object]]
+    ) -> list[BaseException | None]:
+        """Do as many of these as share one commit; for each that was done, what it has raised."""
+        told: list[BaseException | None] = []
+        sessions = []
+        with self._writing():
+            shared = self._taken(turns, PATIENCE).left or self._opened(turns)
+            for work in works:
+                told.append(None)
+                try:
+                    with self._member(shared) as session:
+                        work(session)
+                    sessions.append(session)
+                except BaseException as error:  # noqa: BLE001 - it is told
+                    told[-1] = error
+                if not (shared.alive and shared.open):
+                    break
+            self._hand_on(turns, shared, told[-1])
+            try:
+                shared.wait()
+            except PenstockError as lost:
+                return [lost] * len(told)
+        for session in sessions:
+            session.committed()
+        return told
+
+    def _written(self, work: Callable[[WriteSession], object]) -> BaseException | None:
+        try:
+            with self.write() as session:
+                work(session)
+        except BaseException as error:  # noqa: BLE001 - it is told
+            return error
+        return None
 
     def _opened(self, turns: Turns[_Together]) -> _Together:
         connection = None

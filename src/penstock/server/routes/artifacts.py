@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Annotated, Any, BinaryIO
 from urllib.parse import quote
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
@@ -18,12 +18,12 @@ from penstock.errors import found as must_find
 from penstock.model.artifact import Artifact, Lineage, Pruned
 from penstock.server.access import Here, Manager, Reader, Runner
 from penstock.server.bodies import ListQuery, Page, Strict, answer, listing, record
-from penstock.server.strict_json import StrictRoute
+from penstock.server.noun import Noun
 from penstock.stack.contracts import ArtifactStore
 from penstock.store import artifacts as stored
 from penstock.store import stacks
 
-router = APIRouter(route_class=StrictRoute, prefix="/artifacts", tags=["artifacts"])
+router = Noun("/artifacts", "artifacts")
 
 _CHUNK = 1024 * 1024
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from pydantic import Field
 
 from penstock.control import bulk, replays, runs
@@ -18,11 +18,11 @@ from penstock.model.configuration import PipelineRunConfiguration
 from penstock.model.run import Run, RunState
 from penstock.server.access import Here, Runner
 from penstock.server.bodies import Strict, answer
-from penstock.server.strict_json import StrictRoute
+from penstock.server.noun import Noun
 from penstock.server.triggers import Trigger, once, plain, start, stop
 from penstock.store.runs import RunFilter
 
-router = APIRouter(route_class=StrictRoute, prefix="/runs", tags=["runs"])
+router = Noun("/runs", "runs")
 
 
 class Where(Strict):

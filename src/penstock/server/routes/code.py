@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse
 
@@ -10,10 +10,10 @@ from penstock.control.installation import Installation, now
 from penstock.errors import InvalidInput, NotFound, fault
 from penstock.ids import is_digest
 from penstock.server.access import Here, Reader, Writer
-from penstock.server.strict_json import StrictRoute
+from penstock.server.noun import Noun
 from penstock.store import code
 
-router = APIRouter(route_class=StrictRoute, prefix="/code", tags=["code"])
+router = Noun("/code", "code")
 
 TAR_OVERHEAD = 16 * 1024 * 1024
 """Bytes for the headers and the padding of the largest number of files in an archive."""

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 from pydantic import Field
 
 from penstock.model.decision import Decision, Verdict
 from penstock.server.access import Here, Reader
 from penstock.server.bodies import ListQuery, Page, answer, listing
-from penstock.server.strict_json import StrictRoute
+from penstock.server.noun import Noun
 from penstock.store import decisions
 
-router = APIRouter(route_class=StrictRoute, prefix="/decisions", tags=["decisions"])
+router = Noun("/decisions", "decisions")
 
 
 class DecisionQuery(ListQuery):

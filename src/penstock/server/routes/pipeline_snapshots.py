@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 from pydantic import Field
 
 from penstock.control import snapshots
@@ -16,11 +16,11 @@ from penstock.model.run import Run
 from penstock.model.snapshot import Content, Snapshot
 from penstock.server.access import Here, Reader, Runner, Writer
 from penstock.server.bodies import ListQuery, Page, Strict, answer, listing
-from penstock.server.strict_json import StrictRoute
+from penstock.server.noun import Noun
 from penstock.server.triggers import Trigger, plain, trigger
 from penstock.store import snapshots as stored
 
-router = APIRouter(route_class=StrictRoute, prefix="/pipeline_snapshots", tags=["snapshots"])
+router = Noun("/pipeline_snapshots", "snapshots")
 
 
 class SnapshotQuery(ListQuery):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from penstock.control import aliases, differences, plans, templates
@@ -19,13 +19,13 @@ from penstock.model.template import AliasMove, Template, TemplateDetail, named
 from penstock.model.terms import Terms
 from penstock.server.access import Here, Reader, Runner, Writer
 from penstock.server.bodies import ListQuery, Page, Strict, answer, listing
-from penstock.server.strict_json import StrictRoute
+from penstock.server.noun import Noun
 from penstock.server.template_openapi import describe
 from penstock.server.triggers import Trigger, trigger
 from penstock.store import decisions
 from penstock.store import templates as stored
 
-router = APIRouter(route_class=StrictRoute, prefix="/run_templates", tags=["run templates"])
+router = Noun("/run_templates", "run templates")
 
 
 class TemplateQuery(ListQuery):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from pydantic import Field
@@ -25,8 +25,8 @@ from penstock.model.run import Batch, Receipt, Run, RunState, StepRun
 from penstock.model.why import Why
 from penstock.server.access import Here, Reader, Runner, Worker, Writer
 from penstock.server.bodies import ListQuery, Page, Strict, answer, listing, record
+from penstock.server.noun import Noun
 from penstock.server.routes.logs import LogQuery, log_page
-from penstock.server.strict_json import StrictRoute
 from penstock.server.triggers import (
     ParentStep,
     Trigger,
@@ -39,7 +39,7 @@ from penstock.server.triggers import (
 from penstock.store import events
 from penstock.store import runs as stored
 
-router = APIRouter(route_class=StrictRoute, prefix="/runs", tags=["runs"])
+router = Noun("/runs", "runs")
 
 _HEARTBEAT = 15.0
 """Seconds after which a silent event stream sends a comment, so that proxies and clients know it lives."""

@@ -8,7 +8,7 @@ from typing import Annotated
 from urllib.parse import parse_qs
 
 import msgspec
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import Field
 
@@ -19,11 +19,11 @@ from penstock.model.account import Principal
 from penstock.model.launch import Orders, Report
 from penstock.server.access import Here, Manager, Reader, Worker
 from penstock.server.bodies import Strict, answer, record
-from penstock.server.strict_json import StrictRoute
+from penstock.server.noun import Noun
 from penstock.store import runs
 from penstock.version import VERSION
 
-router = APIRouter(route_class=StrictRoute, tags=["server"])
+router = Noun("", "server")
 
 
 class StopServer(Strict):

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 from pydantic import Field
 
 from penstock.control import accounts
 from penstock.model.account import Account, ApiKey, NewApiKey, Role
 from penstock.server.access import Here, Manager
 from penstock.server.bodies import ListQuery, Page, Strict, answer, listing
-from penstock.server.strict_json import StrictRoute
+from penstock.server.noun import Noun
 from penstock.store import accounts as stored
 
-router = APIRouter(route_class=StrictRoute, prefix="/service_accounts", tags=["service accounts"])
+router = Noun("/service_accounts", "service accounts")
 
 
 class AccountQuery(ListQuery):

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 
 from penstock.model.stack import Stack
 from penstock.server.access import Here, Reader
 from penstock.server.bodies import ListQuery, Page, answer, listing
-from penstock.server.strict_json import StrictRoute
+from penstock.server.noun import Noun
 from penstock.store import stacks
 
-router = APIRouter(route_class=StrictRoute, prefix="/stacks", tags=["stacks"])
+router = Noun("/stacks", "stacks")
 
 
 class StackQuery(ListQuery):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from penstock.control import cache as control
@@ -13,11 +13,11 @@ from penstock.model.cache import Found, Lookup, Taken, Taking
 from penstock.model.run import StepRun, StepState
 from penstock.server.access import Here, Reader
 from penstock.server.bodies import ListQuery, Page, answer, listing, record
+from penstock.server.noun import Noun
 from penstock.server.routes.logs import LogQuery, log_page
-from penstock.server.strict_json import StrictRoute
 from penstock.store import runs
 
-router = APIRouter(route_class=StrictRoute, prefix="/step_runs", tags=["step runs"])
+router = Noun("/step_runs", "step runs")
 
 
 class StepQuery(ListQuery):

@@ -1,12 +1,14 @@
-"""Bodies of requests, read as strict JSON."""
+"""The routes of one noun: their bodies are strict JSON, and only what is addressed to the noun is held against them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from fastapi import Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
+from starlette.routing import Match
+from starlette.types import Scope
 
 from penstock.model.strict_json import loads
 
@@ -32,3 +34,20 @@ class StrictRoute(APIRoute):
             return await handler(StrictRequest(request.scope, request.receive))
 
         return strict
+
+
+class Noun(APIRouter):
+    """A router for the addresses that begin with `prefix`.
+
+    FastAPI tries the pattern of every route of every router in turn; with some eighty routes that is a fifth of the time
+    that a trigger takes. Here one look at the address passes over all routes of the other nouns.
+    """
+
+    def __init__(self, prefix: str, tag: str) -> None:
+        super().__init__(prefix=prefix, tags=[tag], route_class=StrictRoute)
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Whether one of the routes is meant."""
+        if self.prefix not in scope["path"]:
+            return Match.NONE, {}
+        return super().matches(scope)
