@@ -62,11 +62,13 @@ class Pen:
                     self._thread.start()
 
     def _serve(self) -> None:
-        while (first := self._wanted.get()) is not None:
-            wanted = [first]
-            while len(wanted) < MOST and not self._wanted.empty() and (one := self._wanted.get()) is not None:
-                wanted.append(one)
-            self._write(wanted)
+        leaving = False
+        while not leaving:
+            wanted = [self._wanted.get()]
+            while len(wanted) < MOST and not self._wanted.empty():
+                wanted.append(self._wanted.get())
+            leaving = None in wanted
+            self._write([one for one in wanted if one is not None])
 
     def _write(self, wanted: list[tuple[Work, Future[Any]]]) -> None:
         results: list[Any] = [None] * len(wanted)

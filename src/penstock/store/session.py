@@ -234,14 +234,7 @@ class Database:
         begun = time.perf_counter()
         with self._alone() if self._turns is None else self._together(self._turns) as session:
             yield session
-<<<<<<< HEAD
         self.wrote(time.perf_counter() - begun)
-        for callback in session.callbacks:
-            try:
-                callback()
-            except Exception:  # noqa: BLE001 - it is logged; the transaction has succeeded whatever a callback does
-                _log.exception("A callback after a commit failed.")
-=======
         session.committed()
 
     def write_each(self, works: Sequence[Callable[[WriteSession], object]]) -> list[BaseException | None]:
@@ -255,7 +248,6 @@ class Database:
         while len(told) < len(works):
             told += self._some(self._turns, works[len(told) :])
         return told
->>>>>>> aab8d57 (Write what many requests want at once with one thread and one commit, and pass over the routes of other nouns)
 
     def migrate(self) -> None:
         """Bring the schema to this version of Penstock. Costs one query if it is there already.
@@ -358,6 +350,7 @@ class Database:
         """Do as many of these as share one commit; for each that was done, what it has raised."""
         told: list[BaseException | None] = []
         sessions = []
+        begun = time.perf_counter()
         with self._writing():
             shared = self._taken(turns, PATIENCE).left or self._opened(turns)
             for work in works:
@@ -375,6 +368,7 @@ class Database:
                 shared.wait()
             except PenstockError as lost:
                 return [lost] * len(told)
+        self.wrote(time.perf_counter() - begun)
         for session in sessions:
             session.committed()
         return told

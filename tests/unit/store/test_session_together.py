@@ -161,3 +161,40 @@ class TestTogether:
         crowd.ended()
         assert crowd.commits == 3
         assert count(db) == 5
+
+
+def fail(ws: WriteSession) -> None:
+    named("lost")(ws)
+    raise KeyError("on purpose")
+
+
+class TestEach:
+    def test_they_share_a_commit_and_who_fails_harms_no_other(self, db: Database) -> None:
+        crowd, called = Crowd(db), []
+        works = [named("a"), fail, lambda ws: ws.after_commit(lambda: called.append(crowd.commits)), named("b"), fail]
+        told = db.write_each(works)
+        assert [type(error) for error in told] == [type(None), KeyError, type(None), type(None), KeyError]
+        assert (crowd.commits, called) == (1, [1])
+        assert count(db) == 2
+
+    def test_all_are_done_even_if_the_first_takes_its_transaction_back(self, db: Database) -> None:
+        told = db.write_each([fail, fail, named("a")])
+        assert [type(error) for error in told] == [KeyError, KeyError, type(None)]
+        assert count(db) == 1
+
+    def test_not_more_than_so_many_share_one(self, db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(session, "MOST_TOGETHER", 2)
+        crowd = Crowd(db)
+        assert db.write_each([named(f"p{number}") for number in range(5)]) == [None] * 5
+        assert crowd.commits == 3
+        assert count(db) == 5
+
+    def test_a_commit_that_fails_is_told_to_all(self, db: Database) -> None:
+        def refuse(_: object) -> None:
+            raise sqlalchemy.exc.OperationalError("COMMIT", {}, sqlite3.OperationalError("disk I/O error"))
+
+        event.listen(db._engine, "commit", refuse)
+        told = db.write_each([named("a"), fail, named("b")])
+        assert [type(error) for error in told] == [Unavailable] * 3
+        event.remove(db._engine, "commit", refuse)
+        assert count(db) == 0
