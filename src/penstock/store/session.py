@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import logging
-import os
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, Executable, Row, Select, Table, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy import Connection, Executable, Row, Select, Table, text
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.util import immutabledict
 
 from penstock.errors import PenstockError, StorageFull, Unavailable
 from penstock.store import schema
+from penstock.store.engines import create_private, engine
 from penstock.store.failures import REFUSALS, SAME_NAME, translate
+from penstock.store.together import Together
 from penstock.store.turns import Turn, Turns
 
 PATIENCE = 10.0
@@ -25,13 +25,6 @@ PATIENCE = 10.0
 
 MIGRATION_PATIENCE = 600.0
 """Seconds that a starting server waits for another one that is migrating the same database."""
-
-MOST_TOGETHER = 64
-LONGEST_TOGETHER = 0.02
-"""How many transactions are committed together at most, and after how many seconds no further one joins them.
-
-A commit costs a write to the disk that is waited for; those who wait for their turn meanwhile share the next one.
-"""
 
 _STAMP = text("SELECT version_num FROM alembic_version")
 
@@ -136,65 +129,6 @@ class WriteSession(ReadSession):
             raise PenstockError("A statement of this transaction failed: nothing was stored.") from self._spoiled
 
 
-class _Together:
-    """Transactions on one connection, one after the other, that are committed together: the last one does it for all."""
-
-    def __init__(self, connection: Connection, where: str) -> None:
-        self.connection = connection
-        self.members = 0
-        self._where = where
-        self._begun = time.monotonic()
-        self._ended = threading.Event()
-        self._error: Exception | None = None
-
-    @property
-    def open(self) -> bool:
-        """Whether another one may join."""
-        return self.members < MOST_TOGETHER and time.monotonic() - self._begun < LONGEST_TOGETHER
-
-    @property
-    def alive(self) -> bool:
-        """Whether what was written is still there: some errors take everything back."""
-        driver = None if self.connection.invalidated else self.connection.connection.dbapi_connection
-        return bool(getattr(driver, "in_transaction", False))
-
-    def join(self) -> None:
-        """Mark where the next one begins. Who is the first begins with the transaction itself."""
-        self._tell("SAVEPOINT member")
-
-    def keep(self) -> None:
-        """What this one has written is to be stored with the rest."""
-        self._tell("RELEASE member")
-        self.members += 1
-
-    def take_back(self) -> None:
-        """Undo what this one has written, and nothing else."""
-        with suppress(SQLAlchemyError):  # an error may have taken everything back
-            if self.members:
-                self.connection.exec_driver_sql("ROLLBACK TO member")
-                self.connection.exec_driver_sql("RELEASE member")
-            else:
-                self.connection.rollback()
-
-    def end(self, error: Exception | None) -> None:
-        """All is stored, or nothing because of `error`."""
-        self._error = error
-        self._ended.set()
-
-    def wait(self) -> None:
-        """Return when all is stored; raises what has prevented it."""
-        self._ended.wait()
-        if self._error is not None:
-            raise self._error
-
-    def _tell(self, statement: str) -> None:
-        if self.members:
-            try:
-                self.connection.exec_driver_sql(statement)
-            except SQLAlchemyError as error:
-                raise translate(error, self._where) from error
-
-
 class Database:
     """The database at a SQLAlchemy URL. Safe to share between threads; not to be carried through a fork.
 
@@ -203,9 +137,9 @@ class Database:
     """
 
     def __init__(self, url: str, *, connections: int = 40) -> None:
-        self._engine = _engine(url, connections)
+        self._engine = engine(url, connections, PATIENCE)
         self._path = self._engine.url.database if self._engine.dialect.name == "sqlite" else None
-        self._turns: Turns[_Together] | None = Turns() if self._path else None
+        self._turns: Turns[Together] | None = Turns() if self._path else None
         self._thread = threading.local()
         self.wrote: Callable[[float], None] = _unmeasured
         """Told how many seconds each transaction took that wrote, waiting for its turn included."""
@@ -256,7 +190,7 @@ class Database:
         `PenstockError`, changing nothing, if the database was written by a newer Penstock.
         """
         if self._path is not None:
-            _create_private(self._path)
+            create_private(self._path)
         if self._stamp() == schema.HEAD:
             return
         with self._turn(), self._connected() as connection:
@@ -318,7 +252,7 @@ class Database:
             self._commit(connection)
 
     @contextmanager
-    def _together(self, turns: Turns[_Together]) -> Iterator[WriteSession]:
+    def _together(self, turns: Turns[Together]) -> Iterator[WriteSession]:
         """A transaction that shares the commit of those that were waiting for their turn."""
         with self._writing():
             shared = self._taken(turns, PATIENCE).left or self._opened(turns)
@@ -333,7 +267,7 @@ class Database:
             shared.wait()
 
     @contextmanager
-    def _member(self, shared: _Together) -> Iterator[WriteSession]:
+    def _member(self, shared: Together) -> Iterator[WriteSession]:
         session = WriteSession(shared.connection, self.where)
         try:
             shared.join()
@@ -345,7 +279,7 @@ class Database:
             raise
 
     def _some(
-        self, turns: Turns[_Together], works: Sequence[Callable[[WriteSession], object]]
+        self, turns: Turns[Together], works: Sequence[Callable[[WriteSession], object]]
     ) -> list[BaseException | None]:
         """Do as many of these as share one commit; for each that was done, what it has raised."""
         told: list[BaseException | None] = []
@@ -381,7 +315,7 @@ class Database:
             return error
         return None
 
-    def _opened(self, turns: Turns[_Together]) -> _Together:
+    def _opened(self, turns: Turns[Together]) -> Together:
         connection = None
         try:
             connection = self._connection()
@@ -391,9 +325,9 @@ class Database:
                 _close(connection)
             turns.give()
             raise
-        return _Together(connection, self.where)
+        return Together(connection, self.where)
 
-    def _hand_on(self, turns: Turns[_Together], shared: _Together, error: BaseException | None = None) -> None:
+    def _hand_on(self, turns: Turns[Together], shared: Together, error: BaseException | None = None) -> None:
         """Leave the transaction open for the next in the queue; without one, commit it for all that took part."""
         if shared.alive and shared.open and turns.leave(shared):
             return
@@ -441,7 +375,7 @@ class Database:
         finally:
             self._thread.writing = False
 
-    def _taken(self, turns: Turns[_Together], patience: float, *, alone: bool = False) -> Turn[_Together]:
+    def _taken(self, turns: Turns[Together], patience: float, *, alone: bool = False) -> Turn[Together]:
         turn = turns.take(patience, alone=alone)
         if turn is None:
             raise Unavailable(f"The database {self.where} is busy. Try again.", headers={"Retry-After": "1"})
@@ -500,60 +434,3 @@ def _close(connection: Connection) -> None:
 
 def _unmeasured(_: float) -> None:
     """Nobody wants to know."""
-
-
-def _engine(url: str, connections: int) -> Engine:
-    try:
-        parsed = make_url(url)
-        if parsed.get_backend_name() == "sqlite":
-            return _sqlite_engine(parsed, connections)
-        return create_engine(parsed, pool_size=connections, max_overflow=0, pool_timeout=PATIENCE, pool_use_lifo=True)
-    except (ArgumentError, ModuleNotFoundError) as error:
-        raise PenstockError(
-            f"This database cannot be used: {error}. Give a URL such as sqlite:////path/to/file.db."
-        ) from error
-
-
-def _sqlite_engine(url: URL, connections: int) -> Engine:
-    if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
-        raise PenstockError("SQLite needs a plain file here: sqlite:////path/to/file.db.")
-    engine = create_engine(
-        url,
-        pool_size=connections,
-        max_overflow=0,
-        pool_timeout=PATIENCE,
-        pool_use_lifo=True,  # few warm connections instead of many cold ones
-        connect_args={"timeout": PATIENCE, "isolation_level": None},  # None: the driver begins nothing by itself
-    )
-    event.listen(engine, "connect", _prepare_sqlite)
-    return engine
-
-
-def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:
-    _use_wal(connection)
-    # FULL: an accepted run is on the disk before its answer leaves, also if the power fails.
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA temp_store = MEMORY")
-    connection.execute("PRAGMA journal_size_limit = 67108864")
-
-
-def _use_wal(connection: sqlite3.Connection) -> None:
-    """Switch a new file to the write-ahead log. Two processes that do so at once get `busy` without any waiting."""
-    if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
-        return
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-            time.sleep(0.005)
-
-
-def _create_private(path: str) -> None:
-    """A database holds hashes of keys and whatever users pass: a new one is for its owner only."""
-    with suppress(OSError):  # it is there, or opening it will say what is wrong
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))

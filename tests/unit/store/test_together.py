@@ -12,7 +12,7 @@ import sqlalchemy.exc
 from sqlalchemy import event
 
 from penstock.errors import PenstockError, Unavailable
-from penstock.store import pipelines, session
+from penstock.store import pipelines, together
 from penstock.store.paging import Window
 from penstock.store.session import Database, WriteSession
 from tests.unit.store.samples import AT
@@ -67,7 +67,7 @@ def named(name: str) -> Callable[[WriteSession], object]:
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> None:
     """However long the threads of a test take, they are in time to join."""
-    monkeypatch.setattr(session, "LONGEST_TOGETHER", 60.0)
+    monkeypatch.setattr(together, "LONGEST", 60.0)
 
 
 @pytest.mark.usefixtures("slow")
@@ -87,9 +87,9 @@ class TestTogether:
             named("lost")(ws)
             raise KeyError("on purpose")
 
-        crowd = Crowd(db)
         with pytest.raises(KeyError), db.write() as ws:
             fail(ws)
+        crowd = Crowd(db)
         with db.write() as ws:
             named("first")(ws)
             for name, work in (("a", named("a")), ("bad", fail), ("b", named("b")), ("last", fail)):
@@ -153,7 +153,7 @@ class TestTogether:
         assert count(db) == 0
 
     def test_not_more_than_so_many(self, db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(session, "MOST_TOGETHER", 2)
+        monkeypatch.setattr(together, "MOST", 2)
         crowd = Crowd(db)
         with db.write():
             for number in range(5):
@@ -183,7 +183,7 @@ class TestEach:
         assert count(db) == 1
 
     def test_not_more_than_so_many_share_one(self, db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(session, "MOST_TOGETHER", 2)
+        monkeypatch.setattr(together, "MOST", 2)
         crowd = Crowd(db)
         assert db.write_each([named(f"p{number}") for number in range(5)]) == [None] * 5
         assert crowd.commits == 3
