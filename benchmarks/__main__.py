@@ -9,7 +9,20 @@ from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import NoReturn
 
-from benchmarks import burst, framing, growing, listing, queueing, report, script, serving, start, stepping, triggering
+from benchmarks import (
+    backlog,
+    burst,
+    framing,
+    growing,
+    listing,
+    queueing,
+    report,
+    script,
+    serving,
+    start,
+    stepping,
+    triggering,
+)
 from benchmarks.figures import Figure
 from benchmarks.harness import Lab, Wrong
 
@@ -24,6 +37,7 @@ BENCHMARKS: Mapping[str, Callable[[Lab, int], list[Figure]]] = {
     "triggering": triggering.measure,
     "burst": burst.measure,
     "queueing": queueing.measure,
+    "backlog": backlog.measure,
 }
 
 

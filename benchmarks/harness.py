@@ -127,13 +127,13 @@ class Lab:
         check(done.returncode == 0, f"{' '.join(arguments)}: exit status {done.returncode}\n{done.stderr}")
         return done.stdout
 
-    def serve(self, home: Path, *arguments: str, cwd: Path | None = None) -> Server:
+    def serve(self, home: Path, *arguments: str, cwd: Path | None = None, **settings: str) -> Server:
         """Start `python ARGUMENTS --port P`, a server, and wait until its `/health` answers."""
-        return Server([sys.executable, *arguments], self.environment(home), home, cwd or self.path)
+        return Server([sys.executable, *arguments], self.environment(home) | settings, home, cwd or self.path)
 
-    def penstock(self, home: Path) -> Server:
-        """Penstock's server for this home."""
-        return self.serve(home, "-m", "penstock", "up")
+    def penstock(self, home: Path, **settings: str) -> Server:
+        """Penstock's server for this home, with these variables in its environment."""
+        return self.serve(home, "-m", "penstock", "up", **settings)
 
     def plain(self) -> Server:
         """The yardstick of everything that is asked over HTTP: FastAPI, uvicorn and SQLite, and nothing else."""
@@ -181,6 +181,10 @@ class Server:
         """MiB of all processes of this home: with what they share with others (RSS), and for themselves alone (USS)."""
         held = [process.memory_full_info() for process in _living(self.home)]
         return sum(one.rss for one in held) / 2**20, sum(one.uss for one in held) / 2**20
+
+    def living(self) -> list[psutil.Process]:
+        """All processes of this home."""
+        return _living(self.home)
 
     def stop(self) -> None:
         """End it in good order."""

@@ -28,6 +28,9 @@ log = logging.getLogger("penstock.dispatcher")
 POLL = 1.0
 """Seconds after which the queue is looked at even if nobody rang: the net under the wake-ups."""
 
+REST = 0.002
+"""Seconds at least between two looks of which the first found nothing: while many runs come, each rings."""
+
 LONGEST_PAUSE = 5.0
 """Seconds between two tries to launch while the launcher cannot do anything."""
 
@@ -94,7 +97,9 @@ class Dispatcher:
                     orders, launched = [], []
                 pause = 0.0 if all(launched) else min(LONGEST_PAUSE, 2 * pause or 0.05)
                 if not orders:
+                    begun = time.monotonic()
                     rung.wait(self._longest_wait())
+                    pause = max(pause, begun + REST - time.monotonic())
 
     def _longest_wait(self) -> float:
         """Seconds until the queue is looked at again: when the next run is ready that is put off, and soon anyway."""
