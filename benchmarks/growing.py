@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from benchmarks.copies import copy
 from benchmarks.figures import Aim, Figure, slope
 from benchmarks.harness import Lab, check, in_turns
 from penstock.ids import new_id
@@ -119,26 +119,9 @@ def _fill(lab: Lab, home: Path) -> None:
         database.row_factory = sqlite3.Row
         run = database.execute("SELECT * FROM runs ORDER BY id DESC LIMIT 1").fetchone()
         ids = [new_id() for _ in range(STORED)]
-        _copy(database, "runs", [run], ({"id": id, "name": f"copy-{id}"} for id in ids))
+        copy(database, "runs", [run], ({"id": id, "name": f"copy-{id}"} for id in ids))
         for table in _KEPT_BY_RUN:
             rows = database.execute(f"SELECT * FROM {table} WHERE run_id = ?", (run["id"],)).fetchall()
-            _copy(database, table, rows, ({"run_id": id} for id in ids))
+            copy(database, table, rows, ({"run_id": id} for id in ids))
         stored = database.execute("SELECT count(*) FROM runs").fetchone()[0]
     check(stored > STORED, f"the full database has {stored} runs")
-
-
-def _copy(
-    database: sqlite3.Connection, table: str, rows: Sequence[sqlite3.Row], owners: Iterable[dict[str, Any]]
-) -> None:
-    """Insert these rows once more for each owner, with what is to be different about them; own ids are new ones."""
-    check(bool(rows), f"the run that is copied has nothing in {table}")
-    names = rows[0].keys()
-    places = ", ".join("?" * len(names))
-
-    def copies() -> Iterator[list[Any]]:
-        for changes in owners:
-            for row in rows:
-                fresh = {"id": new_id()} if "id" in names else {}
-                yield list({**dict(row), **fresh, **changes}.values())
-
-    database.executemany(f"INSERT INTO {table} ({', '.join(names)}) VALUES ({places})", copies())

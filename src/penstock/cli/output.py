@@ -70,7 +70,7 @@ def show_list(page: Page[Any], columns: Sequence[Column], output: Output, *, not
     if not page.items:
         say(nothing)
     elif page.next:
-        say(f"{len(page)} of {page.total or 'more'}. The next ones: --cursor {page.next}")
+        say(f"{len(page)} of {page.total or 'many'}. The next ones: --cursor {page.next}")
 
 
 def show_rows(items: Iterable[Any], columns: Sequence[Column]) -> None:

@@ -41,16 +41,16 @@ def chosen(
         meant = TERMINAL if ended else frozenset(RunState) - TERMINAL
         where = replace(where, states=tuple(sorted(meant)))
     found: list[Run] = []
-    matched = None
+    begun = cursor
     with installation.db.read() as session:
         while len(found) < MOST:
             page = runs.page(session, Window(size=LARGEST, cursor=cursor, oldest_first=True), where)
-            matched = page.total if matched is None else matched
             found += page.items
             cursor = page.next
             if cursor is None:
                 break
-    return Chosen(matched=matched or 0, runs=tuple(found), next=cursor)
+        matched = len(found) if begun is None and cursor is None else runs.count(session, where)
+    return Chosen(matched=matched, runs=tuple(found), next=cursor)
 
 
 def originals(found: Sequence[Run]) -> tuple[Run, ...]:

@@ -55,10 +55,10 @@ class ListQuery(BaseModel):
 
 
 class Page(BaseModel, Generic[T]):
-    """One page of a list. `next` is the cursor of the following page, null at the end."""
+    """One page of a list. `next` is the cursor of the following page, null at the end; `total` is null beyond 1,000."""
 
     items: list[T]
-    total: int
+    total: int | None
     page: int
     size: int
     next: str | None

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Column, Row, Select, func
+from sqlalchemy import Column, Row, Select, func, literal, select
 
 from penstock.errors import InvalidInput, fault, pointer
 from penstock.ids import is_id
@@ -16,6 +16,9 @@ from penstock.store.session import ReadSession
 
 LARGEST = 200
 """No page has more items than this."""
+
+COUNTED = 1_000
+"""A list is counted up to here. To count a million rows takes longer than to find the page that is wanted."""
 
 _DEEPEST = 1_000_000
 
@@ -55,10 +58,13 @@ class Window:
 
 @dataclass(frozen=True, kw_only=True)
 class Slice(Generic[T]):
-    """One page: its items, how many there are on all pages, and the cursor of the next one (None on the last)."""
+    """One page: its items, how many there are on all pages, and the cursor of the next one (None on the last).
+
+    `total` is None if there are more than `COUNTED`.
+    """
 
     items: tuple[T, ...]
-    total: int
+    total: int | None
     next: str | None
 
 
@@ -66,7 +72,8 @@ def cut(
     rs: ReadSession, statement: Select[Any], key: Column[str], window: Window, make: Callable[[Row[Any]], T]
 ) -> Slice[T]:
     """The rows of `statement` inside `window`, each through `make`. `key`, a column of ids, gives the order."""
-    total = rs.value(statement.with_only_columns(func.count(), maintain_column_froms=True))
+    counted = statement.with_only_columns(literal(1), maintain_column_froms=True).limit(COUNTED + 1).subquery("counted")
+    total = rs.value(select(func.count()).select_from(counted))
     ordered = statement.order_by(key if window.oldest_first else key.desc()).limit(window.size + 1)
     if window.after is not None:
         ordered = ordered.where(key > window.after if window.oldest_first else key < window.after)
@@ -76,7 +83,7 @@ def cut(
     kept = rows[: window.size]
     return Slice(
         items=tuple(make(row) for row in kept),
-        total=total,
+        total=total if total <= COUNTED else None,
         next=_sealed(kept[-1].page_key) if len(rows) > window.size else None,
     )
 

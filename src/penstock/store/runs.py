@@ -292,12 +292,14 @@ def oldest_wait(rs: ReadSession, at: datetime) -> float:
 
 def page(rs: ReadSession, window: Window, wanted: RunFilter) -> Slice[Run]:
     """Runs, newest first."""
-    key, statement = runs.c.id, _filtered(wanted)
-    if wanted.tag is not None:
-        # Ordered by the tag's own index: as fast for a tag that all runs have as for one that few have.
-        key, statement = run_tags.c.run_id, statement.join(run_tags, run_tags.c.run_id == runs.c.id)
-        statement = statement.where(run_tags.c.tag == wanted.tag)
-    return cut(rs, statement, key, window, _RUN.made)
+    # Ordered by the tag's own index: as fast for a tag that all runs have as for one that few have.
+    key = runs.c.id if wanted.tag is None else run_tags.c.run_id
+    return cut(rs, _filtered(wanted), key, window, _RUN.made)
+
+
+def count(rs: ReadSession, wanted: RunFilter) -> int:
+    """How many runs fit, however many there are."""
+    return int(rs.value(_filtered(wanted).with_only_columns(func.count(), maintain_column_froms=True)))
 
 
 def steps(
@@ -374,6 +376,8 @@ def _filtered(wanted: RunFilter) -> Select[Any]:
         statement = statement.where(runs.c.name == wanted.name)
     if wanted.parent is not None:
         statement = statement.where(runs.c.parent_run_id == wanted.parent)
+    if wanted.tag is not None:
+        statement = statement.join(run_tags, run_tags.c.run_id == runs.c.id).where(run_tags.c.tag == wanted.tag)
     return statement
 
 

