@@ -8,20 +8,17 @@ import shutil
 import stat
 import tarfile
 import tempfile
-import unicodedata
 from collections import Counter
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
 from penstock.author.ignoring import Ignoring
 from penstock.errors import AuthoringError, InvalidInput
 from penstock.ids import digest_of
+from penstock.model.archive import MOST_FILES, megabytes, opened, portable, twins
 from penstock.settings import Settings
-
-MOST_FILES = 10_000
 
 Reason = Literal["symbolic link", "special file", "may hold secrets", "name is not portable"]
 
@@ -155,10 +152,10 @@ class _Search:
             worst = [f"{folder} ({count} files)" for folder, count in folders.most_common(5)]
             self._refuse(f"has more than {MOST_FILES} files", worst)
         self.check_size(sum(self.sizes.values()))
-        twins = _twins(self.sizes)
-        if twins is not None:
+        same = twins(self.sizes)
+        if same is not None:
             raise AuthoringError(
-                f"{self._root}: {' and '.join(twins)} are one file on other systems. Rename one of them, or name it in a "
+                f"{self._root}: {' and '.join(same)} are one file on other systems. Rename one of them, or name it in a "
                 ".penstockignore file."
             )
 
@@ -166,8 +163,8 @@ class _Search:
         """Raise `AuthoringError` if `total` bytes, of the files or of the whole stream, are too many."""
         if total > self._limit:
             big = sorted(self.sizes.items(), key=lambda item: -item[1])[:5]
-            worst = [f"{path} ({_megabytes(size)})" for path, size in big]
-            self._refuse(f"has {_megabytes(total)} (limit {_megabytes(self._limit)}, PENSTOCK_MAX_ARCHIVE)", worst)
+            worst = [f"{path} ({megabytes(size)})" for path, size in big]
+            self._refuse(f"has {megabytes(total)} (limit {megabytes(self._limit)}, PENSTOCK_MAX_ARCHIVE)", worst)
 
     def _refuse(self, what: str, worst: list[str]) -> None:
         raise AuthoringError(
@@ -184,40 +181,7 @@ def _reason(entry: os.DirEntry[str], *, directory: bool) -> Reason | None:
         return "may hold secrets"
     if not directory and not entry.is_file(follow_symlinks=False):
         return "special file"
-    return None if _portable(entry.name) else "name is not portable"
-
-
-def _portable(name: str) -> bool:
-    """Whether one component of a path means the same on every system: UTF-8, no control characters, no backslash."""
-    return name not in ("", ".", "..") and "\\" not in name and not any(map(_unprintable, name))
-
-
-def _unprintable(letter: str) -> bool:
-    return letter < " " or letter == "\x7f" or "\ud800" <= letter <= "\udfff"
-
-
-def _twins(paths: Iterable[str]) -> tuple[str, str] | None:
-    """Two paths that a file system without upper and lower case, or with composed letters, takes for one."""
-    spellings: dict[str, str] = {}
-    for path in paths:
-        end = path.find("/")
-        while True:
-            place = path if end < 0 else path[:end]
-            known = spellings.setdefault(_folded(place), place)
-            if known != place:
-                return known, place
-            if end < 0:
-                break
-            end = path.find("/", end + 1)
-    return None
-
-
-def _folded(path: str) -> str:
-    return path.lower() if path.isascii() else unicodedata.normalize("NFC", path.casefold())
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1_000_000:.1f} MB"
+    return None if portable(entry.name) else "name is not portable"
 
 
 def unpack(data: bytes | Path, target: Path, digest: str) -> None:
@@ -235,43 +199,12 @@ def unpack(data: bytes | Path, target: Path, digest: str) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=target.parent))
     try:
-        with tarfile.open(fileobj=io.BytesIO(stream), mode="r:") as tar:
-            for member in _checked(tar, Settings.load().max_archive):
+        with opened(stream, Settings.load().max_archive) as (tar, members):
+            for member in members:
                 _write(tar, member, work / member.name)
         _settle(work, target)
-    except (tarfile.TarError, EOFError) as error:
-        raise InvalidInput(f"The code archive {digest} cannot be read: {error}.") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
-
-
-def _checked(tar: tarfile.TarFile, limit: int) -> list[tarfile.TarInfo]:
-    """The members, if all of them are what `pack` could have written."""
-    members: list[tarfile.TarInfo] = []
-    total = 0
-    for member in tar:
-        members.append(member)
-        total += member.size
-        if len(members) > 2 * MOST_FILES or total > limit:
-            raise InvalidInput(f"The code archive holds more than {MOST_FILES} files or {_megabytes(limit)}.")
-        if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE) or member.sparse is not None:
-            raise InvalidInput(f"The code archive holds {member.name!r}, which is neither a file nor a directory.")
-        if not all(map(_portable, member.name.split("/"))):
-            raise InvalidInput(
-                f"The code archive holds {member.name!r}, a path that leads elsewhere or is not portable."
-            )
-    files = {member.name for member in members if member.isreg()}
-    if len(files) > MOST_FILES or len({member.name for member in members}) < len(members):
-        raise InvalidInput(f"The code archive holds a path twice, or more than {MOST_FILES} files.")
-    twins = _twins(member.name for member in members)
-    if twins is not None:
-        raise InvalidInput(
-            f"The code archive holds {twins[0]!r} and {twins[1]!r}, which are one file on other systems."
-        )
-    for member in members:
-        if not files.isdisjoint(map(str, PurePosixPath(member.name).parents)):
-            raise InvalidInput(f"The code archive holds {member.name!r} inside of a file.")
-    return members
 
 
 def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:

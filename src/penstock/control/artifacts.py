@@ -10,8 +10,8 @@ from typing import Any
 
 from penstock.control.installation import Installation, now
 from penstock.errors import InvalidInput, NotFound, fault
-from penstock.ids import check_name, is_digest, is_id
-from penstock.model.artifact import Artifact, Lineage, Pruned, Use, artifact_digest, parse_reference
+from penstock.ids import check_name, is_id
+from penstock.model.artifact import Artifact, Lineage, Pruned, Use, artifact_digest, check_files, parse_reference
 from penstock.stack.contracts import ArtifactStore
 from penstock.store import artifacts
 from penstock.store.paging import Window
@@ -57,8 +57,9 @@ def register(ws: WriteSession, artifact: Artifact, store: ArtifactStore) -> Arti
 
     Raises `InvalidInput` for a record that does not fit itself or whose bytes are not there.
     """
-    if not is_id(artifact.id) or not artifact.files or not all(is_digest(one.digest) for one in artifact.files):
+    if not is_id(artifact.id) or not artifact.files:
         raise InvalidInput("This is no record of an artifact: its id or its files are not right.")
+    check_files(artifact.files)
     if artifact.digest != artifact_digest(artifact.files) or artifact.size != sum(one.size for one in artifact.files):
         raise InvalidInput("The record of the artifact does not fit its files.")
     missing = [one.name for one in artifact.files if not store.exists(one.digest)]

@@ -11,7 +11,7 @@ from penstock.control.bell import QUEUE
 from penstock.control.installation import Installation, now
 from penstock.control.runs import held_by_caller
 from penstock.errors import Conflict, NotFound, StaleFence
-from penstock.model.artifact import Use
+from penstock.model.artifact import Use, check_files
 from penstock.model.launch import Exit, Orders, Report
 from penstock.model.run import (
     Batch,
@@ -37,7 +37,8 @@ STARTS = 5
 def report(ws: WriteSession, installation: Installation, run_id: str, batch: Batch) -> Receipt:
     """Fold a worker's batch into the run. A batch that arrives twice changes nothing the second time.
 
-    Raises `StaleFence` if the claim under which it was written is not the run's latest, or if the run has ended.
+    Raises `StaleFence` if the claim under which it was written is not the run's latest, or if the run has ended, and
+    `InvalidInput` for an artifact whose files cannot be kept.
     """
     run = runs.get(ws, run_id)
     if batch.fence != run.fence:
@@ -47,6 +48,9 @@ def report(ws: WriteSession, installation: Installation, run_id: str, batch: Bat
         if news or not batch.events:
             raise StaleFence(f"Run {run.name} has ended: it was {run.state}.")
         return Receipt(state=run.state, sequence=run.sequence)
+    for event in news:
+        if event.artifact is not None:
+            check_files(event.artifact.files)
     before = Progress(run, _concerned(ws, run, news))
     after = before
     try:

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from penstock.ids import digest_of
+from penstock.errors import InvalidInput, fault
+from penstock.ids import digest_of, is_digest
 
 REFERENCE_SCHEMA = {
     "type": "string",
@@ -106,6 +107,22 @@ class Pruned:
     blobs: int
     bytes: int
     dry_run: bool
+
+
+def check_files(files: Sequence[File]) -> None:
+    """Raise `InvalidInput` unless each file has a name inside of a folder, of its own, and a digest.
+
+    Whoever downloads an artifact makes files of these names.
+    """
+    for index, file in enumerate(files):
+        parts = file.name.split("/")
+        if not all(parts) or {".", ".."} & set(parts) or "\0" in file.name or not is_digest(file.digest):
+            mistake = fault(
+                f"/files/{index}", f"'{file.name[:200]}' is no name inside of a folder, or the digest is none."
+            )
+            raise InvalidInput("A file of the artifact cannot be kept so.", errors=[mistake])
+    if len({file.name for file in files}) < len(files):
+        raise InvalidInput("The artifact has two files of one name.")
 
 
 def parse_reference(text: str) -> tuple[str, str | None]:

@@ -21,6 +21,7 @@ from penstock.ids import new_id
 from penstock.model.stack import Component
 from penstock.server import problems
 from penstock.server.browsers import CORS_EXPOSED, CORS_HEADERS, SafeHeaders, origins
+from penstock.server.description import Application
 from penstock.server.edge import Edge
 from penstock.server.hosts import Hosts
 from penstock.server.proxies import Proxies
@@ -144,7 +145,7 @@ def create_app(installation: Installation, *, url: str | None = None, leave: Lea
             installation.db.close()
 
     settings = installation.settings
-    app = FastAPI(
+    app = Application(
         root_path=settings.root_path,
         title="Penstock",
         version=VERSION,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_args
 
 import msgspec
 from fastapi import Depends, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from penstock.errors import InvalidInput, MalformedRequest, fault
 from penstock.model.wire import reader
@@ -16,9 +16,21 @@ T = TypeVar("T")
 
 
 class Strict(BaseModel):
-    """A request body: what it does not know is refused, not dropped."""
+    """A request body: what it does not know is refused, not dropped, and nothing is taken for something else."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_it_is(cls, value: Any, about: ValidationInfo) -> Any:
+        """By itself pydantic takes `"yes"` and 1 for true, and `"1"` and true for 1."""
+        wanted = cls.model_fields[about.field_name or ""].annotation
+        kinds = {*get_args(wanted), wanted}
+        if bool in kinds and isinstance(value, str | int | float) and not isinstance(value, bool):
+            raise ValueError("true or false is expected")
+        if kinds & {int, float} and not kinds & {str, bool} and isinstance(value, str | bool):
+            raise ValueError("a number is expected")
+        return value
 
 
 class ListQuery(BaseModel):
@@ -27,7 +39,7 @@ class ListQuery(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     size: int = Field(default=20, ge=1, le=LARGEST)
-    cursor: str | None = None
+    cursor: str | None = Field(default=None, min_length=1, description="The `next` of an earlier page.")
     page: int = Field(default=1, ge=1, le=1_000_000)
     hydrate: bool = Field(default=False, description="Accepted for compatibility: records are always whole.")
     logical_operator: str | None = Field(
@@ -75,6 +87,14 @@ def listing(found: Slice[Any], query: ListQuery) -> Response:
     return answer(part)
 
 
+def takes(media_type: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """What a route that reads its body itself adds to its description (`openapi_extra`)."""
+    return {"requestBody": {"required": True, "content": {media_type: {"schema": schema}}}}
+
+
+REPORT = takes("application/json", {"type": "object", "description": "A record, as workers of this release send it."})
+
+
 def record(kind: type[Any]) -> Any:
     """A dependency: the body as a record of `model/`. For workers, whose reports must cost little to read.
 
@@ -90,5 +110,7 @@ def record(kind: type[Any]) -> Any:
             raise InvalidInput("The report does not fit.", errors=[fault("", str(error))]) from error
         except msgspec.DecodeError as error:
             raise MalformedRequest(f"The body is no JSON: {error}.") from error
+        except RecursionError:
+            raise MalformedRequest("The body is nested too deeply.") from None
 
     return Depends(read)

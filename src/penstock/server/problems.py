@@ -11,7 +11,9 @@ from typing import Any, get_args, get_origin, get_type_hints
 import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from penstock.errors import (
     Forbidden,
@@ -114,6 +116,9 @@ def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 404:
         return response(NotFound(f"Nothing is served under {request.url.path}."), request.url.path)
+    headers = dict(error.headers or {})
+    if error.status_code == 405:  # routing knows the methods of the first route only that has this path
+        headers["Allow"] = ", ".join(_methods(request))
     kind = _BY_STATUS.get(error.status_code)
     if kind is not None:
         return response(kind(str(error.detail)), request.url.path)
@@ -125,4 +130,13 @@ def _http_error(request: Request, error: Exception) -> Response:
         "instance": request.url.path,
     }
     body = msgspec.json.encode(document)
-    return Response(body, status_code=error.status_code, headers=error.headers, media_type=MEDIA_TYPE)
+    return Response(body, status_code=error.status_code, headers=headers, media_type=MEDIA_TYPE)
+
+
+def _methods(request: Request) -> list[str]:
+    """The methods of the address that fits the path of this request best: the one with fewest names to fill in."""
+    path = request.scope["path"].removeprefix(request.scope["root_path"])
+    routes = list(iter_route_contexts(request.app.routes))
+    fitting = [str(one.path) for one in routes if compile_path(str(one.path))[0].match(path)]
+    best = min(fitting, key=lambda fits: fits.count("{"), default=None)
+    return sorted({method for one in routes if one.path == best for method in one.methods or ()})

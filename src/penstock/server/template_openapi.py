@@ -35,7 +35,7 @@ from penstock.model.terms import Terms, kept_back, visible
 _OWN = ("Parameters", "Outputs", "RunConfiguration", "Run", "Problem")
 """Names that mean the same in every such document, whatever the classes of a pipeline are called."""
 
-_PROBLEM: dict[str, Any] = {
+PROBLEM: dict[str, Any] = {
     "type": "object",
     "description": "What went wrong (RFC 9457).",
     "required": ["type", "title", "status", "detail"],
@@ -100,7 +100,7 @@ def describe(template: Template, version: TemplateVersion, snapshot: Snapshot) -
     components = _Components()
     body, needed = _configuration(components, snapshot, template.terms)
     run = _run(components, snapshot)
-    components.put("Problem", _PROBLEM)
+    components.put("Problem", PROBLEM)
     reference = f"{template.name}@v{version.version}"
     word = re.sub(r"\W", "_", template.name, flags=re.ASCII)
     told = template.description or snapshot.content.description

@@ -25,12 +25,14 @@ from penstock.author.archive import Packed, Skipped, pack, unpack
 from penstock.author.ignoring import Ignoring
 from penstock.errors import AuthoringError, InvalidInput
 from penstock.ids import digest_of
+from penstock.model import archive as holding
+from penstock.model.archive import portable, twins
 
 
 def _plain(name: str) -> bool:
     special = (*archiving._SECRET_STARTS, "pyvenv.cfg", ".gitignore", ".penstockignore")
     kept_out = Ignoring().ignores(name, directory=False) or name.endswith(archiving._SECRET_ENDS)
-    return archiving._portable(name) and not kept_out and not name.startswith(special)
+    return portable(name) and not kept_out and not name.startswith(special)
 
 
 characters = st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/")
@@ -60,7 +62,7 @@ def read(root: Path) -> dict[str, tuple[bytes, bool]]:
 def test_round_trip_and_determinism(tree: dict[str, tuple[bytes, bool]], shuffle: random.Random) -> None:
     paths = {part for name in tree for part in _prefixes(name)}
     assume(len({path.casefold() for path in paths}) == len(paths))
-    assume(archiving._twins(tree) is None)
+    assume(twins(tree) is None)
     assume(not any(other.startswith(f"{name}/") for name in tree for other in tree))
     with TemporaryDirectory() as place:
         one, two, back = (Path(place, name) for name in ("one", "two", "back"))
@@ -320,7 +322,7 @@ class TestUnpack:
         data = stream(member("a", b"x" * 600), member("b", b"x" * 600))
         with pytest.raises(InvalidInput, match=r"holds more than 10000 files or 0\.0 MB"):
             unpack(data, tmp_path / "code", digest_of(data))
-        monkeypatch.setattr(archiving, "MOST_FILES", 2)
+        monkeypatch.setattr(holding, "MOST_FILES", 2)
         data = stream(member("a", b""), member("b", b""), member("c", b""))
         with pytest.raises(InvalidInput, match="more than 2 files"):
             unpack(data, tmp_path / "code", digest_of(data))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,7 +76,25 @@ def test_what_is_not_served_is_not_found(app: FastAPI, path: str) -> None:
 def test_a_method_that_is_not_served_is_a_problem_too(app: FastAPI) -> None:
     answer = ask(app, "DELETE", "/health")
     assert answer.status_code == 405
+    assert answer.headers["allow"] == "GET"
     assert answer.json()["status"] == 405
+
+
+def test_it_says_which_methods_are_served_by_all_routes_of_the_path(app: FastAPI) -> None:
+    answer = ask(app, "OPTIONS", "/api/v1/runs/one")
+    assert answer.headers["allow"] == "DELETE, GET, PATCH"
+
+
+def test_every_refusal_is_described_as_a_problem(app: FastAPI) -> None:
+    for path, verbs in app.openapi()["paths"].items():
+        for operation in verbs.values():
+            assert "application/problem+json" in operation["responses"]["default"]["content"], path
+            assert "422" not in operation["responses"]
+
+
+def test_no_two_addresses_differ_in_the_names_of_their_parameters_alone(app: FastAPI) -> None:
+    paths = [re.sub(r"{.*?}", "{}", path) for path in app.openapi()["paths"]]
+    assert len(set(paths)) == len(paths)
 
 
 def test_the_committed_description_is_what_the_server_serves(app: FastAPI) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from fastapi import Query, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from penstock.control import artifacts
 from penstock.control.installation import Installation
@@ -17,7 +17,7 @@ from penstock.control.stacks import DEFAULT
 from penstock.errors import found as must_find
 from penstock.model.artifact import Artifact, Lineage, Pruned
 from penstock.server.access import Here, Manager, Reader, Runner
-from penstock.server.bodies import ListQuery, Page, Strict, answer, listing, record
+from penstock.server.bodies import REPORT, ListQuery, Page, Strict, answer, listing, record
 from penstock.server.noun import Noun
 from penstock.stack.contracts import ArtifactStore
 from penstock.store import artifacts as stored
@@ -36,8 +36,10 @@ class ArtifactQuery(ListQuery):
     name: str | None = None
 
 
-class LineageQuery(Strict):
+class LineageQuery(BaseModel):
     """How many places in which the artifact stands are to be told."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     limit: int = Field(default=100, ge=1, le=1000)
 
@@ -58,7 +60,7 @@ class PruneArtifacts(Strict):
     dry_run: bool = False
 
 
-@router.post("", response_model=Artifact, status_code=201)
+@router.post("", response_model=Artifact, status_code=201, openapi_extra=REPORT)
 def register_artifact(
     request: Request, here: Here, _: Runner, wanted: Annotated[Artifact, record(Artifact)]
 ) -> Response:

@@ -33,7 +33,12 @@ async def log_page(request: Request, here: Installation, reference: str, query: 
     deadline = loop.time() + wait
     found = await run_in_threadpool(_read, here, reference, query)
     with here.bell.subscribe(found["run_id"], loop) as rung:
-        while not found["lines"] and not found["ended"] and (left := deadline - loop.time()) > 0:
+        while (
+            not found["lines"]
+            and not found["ended"]
+            and not here.draining.is_set()
+            and (left := deadline - loop.time()) > 0
+        ):
             found = await run_in_threadpool(_read, here, reference, query)
             if not found["lines"] and not found["ended"]:
                 await rung.wait_async(min(left, 1.0))

@@ -24,7 +24,7 @@ from penstock.model.preference import preferred_wait
 from penstock.model.run import Batch, Receipt, Run, RunState, StepRun
 from penstock.model.why import Why
 from penstock.server.access import Here, Reader, Runner, Worker, Writer
-from penstock.server.bodies import ListQuery, Page, Strict, answer, listing, record
+from penstock.server.bodies import REPORT, ListQuery, Page, Strict, answer, listing, record
 from penstock.server.noun import Noun
 from penstock.server.routes.logs import LogQuery, log_page
 from penstock.server.triggers import (
@@ -239,13 +239,13 @@ async def get_run_events(
     return answer({"items": items, "next": items[-1].number if items else None})
 
 
-@router.post("/{run_id}/events", response_model=Receipt)
-def report_events(here: Here, who: Worker, run_id: str, batch: Annotated[Batch, record(Batch)]) -> Response:
+@router.post("/{reference}/events", response_model=Receipt, openapi_extra=REPORT)
+def report_events(here: Here, who: Worker, reference: str, batch: Annotated[Batch, record(Batch)]) -> Response:
     """Take in a worker's report. 409 if its claim on the run is not valid any more."""
-    if who.kind == "run" and who.run_id != run_id:
+    if who.kind == "run" and who.run_id != reference:
         raise Forbidden("A run reports for itself only.")
     with here.db.write() as session:
-        return answer(journal.report(session, here, run_id, batch))
+        return answer(journal.report(session, here, reference, batch))
 
 
 def _run(here: Installation, reference: str) -> Run:

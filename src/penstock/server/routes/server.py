@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import parse_qs
 
-import msgspec
 from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import Field
@@ -17,8 +16,9 @@ from penstock.control.installation import Installation
 from penstock.errors import Conflict, Forbidden, InvalidInput, MalformedRequest, fault
 from penstock.model.account import Principal
 from penstock.model.launch import Orders, Report
+from penstock.model.strict_json import loads
 from penstock.server.access import Here, Manager, Reader, Worker
-from penstock.server.bodies import Strict, answer, record
+from penstock.server.bodies import REPORT, Strict, answer, record, takes
 from penstock.server.noun import Noun
 from penstock.store import runs
 from penstock.version import VERSION
@@ -56,7 +56,11 @@ def get_info(request: Request, here: Here, _: Reader) -> Response:
     )
 
 
-@router.post("/login")
+_KEY = {"type": "string", "minLength": 1}
+_LOGIN: dict[str, Any] = {"type": "object", "required": ["api_key"], "properties": {"api_key": _KEY}}
+
+
+@router.post("/login", openapi_extra=takes("application/json", _LOGIN))
 async def log_in(request: Request, here: Here) -> Response:
     """A token for one hour in exchange for an API key (`{"api_key": ...}`, or a form with the key as `password`)."""
     token = await run_in_threadpool(accounts.log_in, here, _key_in(await request.body(), request))
@@ -64,7 +68,7 @@ async def log_in(request: Request, here: Here) -> Response:
     return answer(content, headers={"Cache-Control": "no-store"})
 
 
-@router.post("/launchers/report", response_model=Orders)
+@router.post("/launchers/report", response_model=Orders, openapi_extra=REPORT)
 def report_launcher(here: Here, who: Worker, report: Annotated[Report, record(Report)]) -> Response:
     """Take in a supervisor's heartbeat, and answer with the runs that it should stop."""
     _owner_only(who)
@@ -103,9 +107,9 @@ def _key_in(body: bytes, request: Request) -> str:
             form = parse_qs(body.decode(), max_num_fields=20)
             key = next(iter(form.get("password") or form.get("api_key") or []), None)
         else:
-            content = msgspec.json.decode(body)
+            content = loads(body)
             key = content.get("api_key") if isinstance(content, dict) else None
-    except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
+    except ValueError as error:
         raise MalformedRequest(f"The body cannot be read: {error}.") from error
     if not isinstance(key, str) or not key:
         raise InvalidInput("An API key is needed.", errors=[fault("/api_key", "Give the API key as a string.")])

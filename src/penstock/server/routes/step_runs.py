@@ -12,7 +12,7 @@ from penstock.control.installation import Installation
 from penstock.model.cache import Found, Lookup, Taken, Taking
 from penstock.model.run import StepRun, StepState
 from penstock.server.access import Here, Reader
-from penstock.server.bodies import ListQuery, Page, answer, listing, record
+from penstock.server.bodies import REPORT, ListQuery, Page, answer, listing, record
 from penstock.server.noun import Noun
 from penstock.server.routes.logs import LogQuery, log_page
 from penstock.store import runs
@@ -35,14 +35,14 @@ def list_step_runs(here: Here, _: Reader, query: Annotated[StepQuery, Query()]) 
         return listing(runs.page_steps(session, query.window, run_id=query.run_id, states=states), query)
 
 
-@router.post("/lookup", response_model=Found)
+@router.post("/lookup", response_model=Found, openapi_extra=REPORT)
 def look_up_results(here: Here, _: Reader, wanted: Annotated[Lookup, record(Lookup)]) -> Response:
     """Earlier results of a step under a key, or what its last run hung on. For workers."""
     with here.db.read() as session:
         return answer(control.look_up(session, wanted))
 
 
-@router.post("/take", response_model=Taken)
+@router.post("/take", response_model=Taken, openapi_extra=REPORT)
 def take_results(here: Here, _: Reader, wanted: Annotated[Taking, record(Taking)]) -> Response:
     """What one invocation of a run made, if it ended well. For workers that carry out a replay."""
     with here.db.read() as session:
