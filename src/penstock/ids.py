@@ -7,6 +7,7 @@ import os
 import re
 import threading
 import time
+from datetime import datetime
 
 from penstock.errors import InvalidInput, fault
 
@@ -32,6 +33,12 @@ def new_id() -> str:
     random_bits = int.from_bytes(os.urandom(8), "big") & ((1 << 62) - 1)
     value = milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0b10 << 62 | random_bits
     return format_id(value)
+
+
+def first_id(moment: datetime) -> str:
+    """The smallest id that can have been made at this moment or later: what is sorted by id is sorted by time."""
+    milliseconds = max(0, int(moment.timestamp() * 1000))
+    return format_id(milliseconds << 80 | 0x7 << 76 | 0b10 << 62)
 
 
 def format_id(value: int) -> str:

@@ -141,8 +141,8 @@ class TestTemplates:
             templates.save(ws, changed)
         with db.read() as rs:
             assert templates.get(rs, "nightly") == changed
-            assert templates.page(rs, Window(), tag="a").items == ()
-            assert templates.page(rs, Window(), tag="c").items == (changed,)
+            assert templates.page(rs, Window(), tags=("a",)).items == ()
+            assert templates.page(rs, Window(), tags=("c",)).items == (changed,)
 
     def test_lists_can_be_narrowed(self, db: Database) -> None:
         with db.write() as ws:

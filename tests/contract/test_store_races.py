@@ -230,7 +230,7 @@ def test_what_was_acknowledged_survives_a_kill(db: Database, url: str, start: St
         kept = runs.page(rs, Window(), RunFilter()).total
         # One more for each kill may have been stored without anybody having heard of it.
         assert len(acknowledged) <= kept <= len(acknowledged) + 3
-        assert runs.page(rs, Window(), RunFilter(tag="b")).total == kept
+        assert runs.page(rs, Window(), RunFilter(tags=("b",))).total == kept
         assert {runs.get(rs, run_id).id for run_id in acknowledged} == set(acknowledged)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
-from penstock.errors import Conflict, NotFound
+from penstock.errors import Conflict, InvalidInput, NotFound
 from penstock.ids import new_id
 from penstock.model.artifact import Artifact, File
 from penstock.model.decision import Decision, Verdict
@@ -152,16 +154,86 @@ class TestRuns:
                 RunFilter(template=first.template_id),
                 RunFilter(snapshot_id=one.id),
                 RunFilter(name="first"),
-                RunFilter(tag="y"),
-                RunFilter(tag="x", pipeline="a", states=(RunState.QUEUED, RunState.FAILED)),
+                RunFilter(tags=("y",)),
+                RunFilter(tags=("x",), pipeline="a", states=(RunState.QUEUED, RunState.FAILED)),
             ):
                 found = runs.page(rs, Window(), wanted)
                 assert (found.items, found.total, found.next) == ((first,), 1, None)
-            assert runs.page(rs, Window(), RunFilter(tag="x")).items == (second, first)
-            for nothing in (RunFilter(pipeline="c"), RunFilter(tag="z"), RunFilter(states=(RunState.FAILED,))):
+            assert runs.page(rs, Window(), RunFilter(tags=("x",))).items == (second, first)
+            for nothing in (RunFilter(pipeline="c"), RunFilter(tags=("z",)), RunFilter(states=(RunState.FAILED,))):
                 assert runs.page(rs, Window(), nothing).total == 0
 
-    @pytest.mark.parametrize("wanted", [RunFilter(), RunFilter(tag="x")])
+    def test_they_are_found_by_words(self, db: Database) -> None:
+        with db.write() as ws:
+            train, score = frozen(ws, "train_model"), frozen(ws, "score")
+            made = {
+                "named": a_run(train, name="Nightly-7 for ACME"),
+                "plain": a_run(train, template_id=None, template_name=None),
+                "score": a_run(score, name="score-1", template_id=None, template_name=None),
+            }
+            for run in made.values():
+                runs.insert(ws, run)
+
+        def found(*words: str, **more: Any) -> list[str]:
+            with db.read() as rs:
+                page = runs.page(rs, Window(), RunFilter(words=words, **more))
+                assert page.total == len(page.items)
+                return sorted(name for name, run in made.items() if run.id in {one.id for one in page.items})
+
+        assert found("acme") == ["named"]
+        assert found("acme", "nightly") == ["named"]
+        assert found("acme", "daily") == found("acm") == found("%") == []
+        assert found("train") == found("mod", "train") == ["named", "plain"]
+        assert found("score") == ["score"]
+        assert found("train", states=(RunState.FAILED,)) == []
+
+    def test_pages_of_a_search_follow_one_another(self, db: Database) -> None:
+        with db.write() as ws:
+            snapshot = frozen(ws, "train")
+            all_ids = []
+            for number in range(7):
+                run = a_run(snapshot, name=f"train {number}")  # found in two ways
+                runs.insert(ws, run)
+                all_ids.append(run.id)
+        with db.read() as rs:
+            for oldest_first in (False, True):
+                ids, cursor = [], None
+                while True:
+                    window = Window(size=3, cursor=cursor, oldest_first=oldest_first)
+                    page = runs.page(rs, window, RunFilter(words=("train",)))
+                    ids += [run.id for run in page.items]
+                    cursor = page.next
+                    if cursor is None:
+                        break
+                assert ids == sorted(all_ids, reverse=not oldest_first)
+            assert runs.page(rs, Window(size=3, page=2), RunFilter(words=("train",))).items[0].id == all_ids[3]
+            with pytest.raises(InvalidInput, match="search"):
+                runs.page(rs, Window(size=200, page=6), RunFilter(words=("train",)))
+
+    def test_they_are_found_by_who_when_and_which_version(self, db: Database) -> None:
+        with db.write() as ws:
+            first, second = (a_run(frozen(ws), tags=tags, template_version=4) for tags in (("x", "y"), ("x",)))
+            runs.insert(ws, first)
+            runs.insert(ws, second)
+        hour = timedelta(hours=1)
+        at = datetime.now(UTC)
+        with db.read() as rs:
+            both, none = 2, 0
+            for wanted, total in (
+                (RunFilter(account=first.cause.account), both),
+                (RunFilter(account="nobody"), none),
+                (RunFilter(version=first.template_version), both),
+                (RunFilter(version=99), none),
+                (RunFilter(created_after=at - hour, created_before=at + hour), both),
+                (RunFilter(created_after=at + hour), none),
+                (RunFilter(created_before=at - hour), none),
+                (RunFilter(tags=("x", "y")), 1),
+                (RunFilter(states=(RunState.QUEUED, RunState.RUNNING)), both),
+            ):
+                assert runs.page(rs, Window(), wanted).total == total
+                assert runs.count(rs, wanted) == total
+
+    @pytest.mark.parametrize("wanted", [RunFilter(), RunFilter(tags=("x",))])
     @pytest.mark.parametrize("oldest_first", [False, True])
     def test_a_cursor_meets_each_run_once_whatever_is_added(
         self, db: Database, wanted: RunFilter, oldest_first: bool

@@ -20,6 +20,8 @@ OutputOption = Annotated[
 ]
 SizeOption = Annotated[int, typer.Option("--size", min=1, max=200, help="Items on a page.")]
 CursorOption = Annotated[str | None, typer.Option("--cursor", help="Where the page before ended.")]
+TagFilter = Annotated[list[str], typer.Option("--tag", help="With this tag. May be given repeatedly.")]
+WordsFilter = Annotated[str | None, typer.Option("--search", "-q", help="With these words in the name.")]
 PipelineFilter = Annotated[str | None, typer.Option("--pipeline", help="Only those of this pipeline (name or id).")]
 
 ParamOption = Annotated[

@@ -26,6 +26,7 @@ from penstock.cli.options import (
     Source,
     StepParamOption,
     WaitOption,
+    WordsFilter,
     group,
 )
 from penstock.cli.output import Column, Output, done, say, show_list, show_record
@@ -57,12 +58,13 @@ _SNAPSHOT_COLUMNS = (
 @app.command("list")
 def list_pipelines(
     name: Annotated[str | None, typer.Option("--name", help="Only the one of this name.")] = None,
+    search: WordsFilter = None,
     size: SizeOption = 20,
     cursor: CursorOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """List pipelines."""
-    page = Client().pipelines.list(name=name, size=size, cursor=cursor)
+    page = Client().pipelines.list(name=name, q=search, size=size, cursor=cursor)
     show_list(page, _COLUMNS, output, nothing="No pipelines.")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -19,7 +20,9 @@ from penstock.cli.options import (
     RunNameOption,
     SizeOption,
     StepParamOption,
+    TagFilter,
     WaitOption,
+    WordsFilter,
     group,
 )
 from penstock.cli.output import (
@@ -83,7 +86,6 @@ _CHILD_COLUMNS = (
 
 StateFilter = Annotated[list[str], typer.Option("--state", help="In this state. May be given repeatedly.")]
 TemplateFilter = Annotated[str | None, typer.Option("--template", help="Of this run template.")]
-TagFilter = Annotated[str | None, typer.Option("--tag", help="With this tag.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say which runs are meant, and do nothing.")]
 
 _BLOCKER_COLUMNS = (
@@ -115,17 +117,23 @@ _DIFFERENCE_COLUMNS = (
 
 @app.command("list")
 def list_runs(
-    state: Annotated[str | None, typer.Option("--state", help="Only those in this state.")] = None,
+    state: StateFilter = [],  # noqa: B006  (Typer copies it)
     pipeline: PipelineFilter = None,
-    template: Annotated[str | None, typer.Option("--template", help="Only those of this run template.")] = None,
-    tag: Annotated[str | None, typer.Option("--tag", help="Only those with this tag.")] = None,
+    template: TemplateFilter = None,
+    tag: TagFilter = [],  # noqa: B006
+    search: WordsFilter = None,
+    account: Annotated[str | None, typer.Option("--account", help="That this account had started.")] = None,
+    after: Annotated[datetime | None, typer.Option("--after", help="Created at this time or later (UTC).")] = None,
+    before: Annotated[datetime | None, typer.Option("--before", help="Created before this time (UTC).")] = None,
     size: SizeOption = 20,
     cursor: CursorOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """List runs, newest first."""
-    client = Client()
-    page = client.runs.list(size=size, cursor=cursor, state=state, pipeline=pipeline, template=template, tag=tag)
+    where = Where(state=state, pipeline=pipeline, template=template, tag=tag, q=search, account=account)
+    moments = {"created_after": after, "created_before": before}
+    where |= {name: at.replace(tzinfo=UTC) for name, at in moments.items() if at is not None}  # type: ignore[typeddict-item]
+    page = Client().runs.list(size=size, cursor=cursor, **where)
     show_list(page, _COLUMNS, output, nothing="No runs.")
 
 
@@ -229,14 +237,15 @@ def cancel_many(
     state: StateFilter = [],  # noqa: B006  (Typer copies it)
     pipeline: PipelineFilter = None,
     template: TemplateFilter = None,
-    tag: TagFilter = None,
+    tag: TagFilter = [],  # noqa: B006
+    search: WordsFilter = None,
     everything: Annotated[bool, typer.Option("--all", help="Every run that has not ended.")] = False,
     dry_run: DryRunOption = False,
     cursor: CursorOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Cancel all runs that fit and have not ended."""
-    where = Where(state=state, pipeline=pipeline, template=template, tag=tag)
+    where = Where(state=state, pipeline=pipeline, template=template, tag=tag, q=search)
     _show_outcome(
         Client().runs.cancel_many(dry_run=dry_run, everything=everything, cursor=cursor, **where), "cancelled", output
     )
@@ -247,7 +256,8 @@ def replay_many(
     state: StateFilter = [],  # noqa: B006  (Typer copies it)
     pipeline: PipelineFilter = None,
     template: TemplateFilter = None,
-    tag: TagFilter = None,
+    tag: TagFilter = [],  # noqa: B006
+    search: WordsFilter = None,
     config: ConfigOption = None,
     from_failure: Annotated[
         bool, typer.Option("--from-failure", help="Take over the results of steps that ended well.")
@@ -258,7 +268,7 @@ def replay_many(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Start a run like each of those that fit and have ended."""
-    where = Where(state=state, pipeline=pipeline, template=template, tag=tag)
+    where = Where(state=state, pipeline=pipeline, template=template, tag=tag, q=search)
     given = configuration.as_arguments(configuration.checked(configuration.read(config))) if config else {}
     done = Client().runs.replay_many(
         where, dry_run=dry_run, from_failure=from_failure, template=version, cursor=cursor, **given

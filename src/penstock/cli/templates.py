@@ -19,7 +19,9 @@ from penstock.cli.options import (
     RunNameOption,
     SizeOption,
     StepParamOption,
+    TagFilter,
     WaitOption,
+    WordsFilter,
     group,
 )
 from penstock.cli.output import Column, Output, command, done, say, show_json, show_list, show_record, show_rows
@@ -74,13 +76,14 @@ _MOVES: tuple[Column, ...] = (
 def list_templates(
     name: Annotated[str | None, typer.Option("--name", help="Only the one of this name.")] = None,
     pipeline: PipelineFilter = None,
-    tag: Annotated[str | None, typer.Option("--tag", help="Only those with this tag.")] = None,
+    tag: TagFilter = [],  # noqa: B006  (Typer copies it)
+    search: WordsFilter = None,
     size: SizeOption = 20,
     cursor: CursorOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """List run templates."""
-    page = Client().templates.list(size=size, cursor=cursor, name=name, pipeline=pipeline, tag=tag)
+    page = Client().templates.list(size=size, cursor=cursor, name=name, pipeline=pipeline, tag=tag, q=search)
     show_list(page, _COLUMNS, output, nothing="No run templates.")
 
 

@@ -17,7 +17,9 @@ class Pipelines:
         """The pipeline with this id or name. Raises `NotFound`."""
         return self._connection.fetch(Pipeline, "GET", path("pipelines", ref))
 
-    def list(self, *, name: str | None = None, size: int = 20, cursor: str | None = None) -> Page[Pipeline]:
-        """One page of pipelines."""
-        query = {"name": name, "size": size, "cursor": cursor}
+    def list(
+        self, *, name: str | None = None, q: str | None = None, size: int = 20, cursor: str | None = None
+    ) -> Page[Pipeline]:
+        """One page of pipelines; with `q`, of those that have all these words in their name."""
+        query = {"name": name, "q": q, "size": size, "cursor": cursor}
         return self._connection.fetch(Page[Pipeline], "GET", "/pipelines", query=query)

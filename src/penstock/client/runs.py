@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypedDict, Unpack
 
 from penstock.client.configuration import Configuration, checked
@@ -37,16 +38,21 @@ runtime; runs that are started there name it, and may look for what it made.
 
 
 class RunFilter(TypedDict, total=False):
-    """What a list of runs can be narrowed by."""
+    """What a list of runs can be narrowed by. Several states: one of them. Several tags, or words in `q`: all of them."""
 
-    state: str | None
+    state: str | Iterable[str] | None
     pipeline: str | None
     pipeline_id: str | None
     template: str | None
     template_id: str | None
+    version: int | None
     snapshot_id: str | None
     name: str | None
-    tag: str | None
+    tag: str | Iterable[str] | None
+    q: str | None
+    account: str | None
+    created_after: datetime | None
+    created_before: datetime | None
     parent_run_id: str | None
     page: int | None
 
@@ -67,14 +73,19 @@ class _Claim:
 
 
 class Where(TypedDict, total=False):
-    """Which runs are meant: those to which all of it applies. Several states: one of them."""
+    """Which runs are meant: those to which all of it applies, as in `RunFilter`."""
 
     state: str | Iterable[str] | None
     pipeline: str | None
     template: str | None
+    version: int | None
     snapshot_id: str | None
     name: str | None
-    tag: str | None
+    tag: str | Iterable[str] | None
+    q: str | None
+    account: str | None
+    created_after: datetime | None
+    created_before: datetime | None
     parent_run_id: str | None
 
 
@@ -293,9 +304,12 @@ def _at(run: Run | str, *rest: str) -> str:
 
 
 def _where(where: Where) -> dict[str, Any]:
-    states = where.get("state")
-    listed = [states] if isinstance(states, str) else list(states or ())
-    return given(**{**where, "state": listed or None})
+    listed = {name: _listed(where.get(name)) or None for name in ("state", "tag")}
+    return given(**{**where, **listed})
+
+
+def _listed(values: Any) -> list[str]:
+    return [values] if isinstance(values, str) else list(values or ())
 
 
 def _target(pipeline: str | None, template: str | None, snapshot_id: str | None) -> dict[str, str]:

@@ -21,12 +21,13 @@ from penstock.model.terms import said as terms_said
 
 
 class TemplateFilter(TypedDict, total=False):
-    """What a list of templates can be narrowed by."""
+    """What a list of templates can be narrowed by. Several tags, or words in `q`: all of them."""
 
     name: str | None
     pipeline: str | None
     pipeline_id: str | None
-    tag: str | None
+    tag: str | Iterable[str] | None
+    q: str | None
     page: int | None
 
 

@@ -10,9 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from penstock.errors import InvalidInput, MalformedRequest, fault
 from penstock.model.wire import reader
+from penstock.model.words import sought
 from penstock.store.paging import LARGEST, Slice, Window
 
 T = TypeVar("T")
+
+SOUGHT = "Words that stand in the name, without regard to capitals."
 
 
 class Strict(BaseModel):
@@ -45,6 +48,11 @@ class ListQuery(BaseModel):
     logical_operator: str | None = Field(
         default=None, pattern="^and$", description="Filters are always joined by `and`."
     )
+
+    @staticmethod
+    def sought(text: str | None) -> tuple[str, ...]:
+        """The words that are looked for."""
+        return sought(text) if text is not None else ()
 
     @property
     def window(self) -> Window:

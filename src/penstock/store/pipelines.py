@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +15,7 @@ from penstock.store.paging import Slice, Window, cut
 from penstock.store.session import ReadSession, WriteSession
 from penstock.store.tables import pipelines
 from penstock.store.upsert import upsert
+from penstock.store.words import named
 
 _COLUMNS = (pipelines.c.id, pipelines.c.name, pipelines.c.latest_snapshot_id, pipelines.c.created)
 _BY_ID = select(*_COLUMNS).where(pipelines.c.id == bindparam("ref"))
@@ -36,9 +38,11 @@ def get(rs: ReadSession, ref: str) -> Pipeline:
     return _made(found(rs.row(_BY_ID if is_id(ref) else _BY_NAME, {"ref": ref}), "pipeline", ref))
 
 
-def page(rs: ReadSession, window: Window, *, name: str | None = None) -> Slice[Pipeline]:
-    """Pipelines, newest first."""
+def page(rs: ReadSession, window: Window, *, name: str | None = None, words: Sequence[str] = ()) -> Slice[Pipeline]:
+    """Pipelines, newest first: with this name, with all these words in it."""
     statement = select(*_COLUMNS)
+    if words:
+        statement = statement.where(named(pipelines.c.name, words))
     if name is not None:
         statement = statement.where(pipelines.c.name == name)
     return cut(rs, statement, pipelines.c.id, window, _made)

@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, bindparam, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, delete, func, or_, select, update
 from sqlalchemy import insert as into
 
-from penstock.errors import found
-from penstock.ids import is_id
+from penstock.errors import InvalidInput, fault, found
+from penstock.ids import first_id, is_id
 from penstock.model.limits import share, turn
 from penstock.model.run import CLAIMED, TERMINAL, Run, RunState, StepRun, StepState
-from penstock.store import limits
+from penstock.store import limits, words
 from penstock.store.limits import Place
-from penstock.store.paging import Slice, Window, cut
+from penstock.store.paging import COUNTED, Slice, Window, cut
 from penstock.store.pipelines import id_of
 from penstock.store.records import Record
 from penstock.store.session import ReadSession, WriteSession
@@ -145,9 +145,23 @@ class RunFilter:
     template: str | None = None
     snapshot_id: str | None = None
     name: str | None = None
-    tag: str | None = None
+    tags: tuple[str, ...] = ()
+    """All of them."""
+
+    words: tuple[str, ...] = ()
+    """All of them, in the name of the run, or of its template or pipeline."""
+
+    account: str | None = None
+    """The name of the account that had them started."""
+
+    version: int | None = None
+    """Of the template."""
+
     parent: str | None = None
     """Id of the run of whose steps they were started."""
+
+    created_after: datetime | None = None
+    created_before: datetime | None = None
 
 
 def insert(ws: WriteSession, run: Run, place: Place | None = None) -> None:
@@ -157,16 +171,21 @@ def insert(ws: WriteSession, run: Run, place: Place | None = None) -> None:
     """
     lane = run.template_id or run.pipeline_id
     place = place or Place(lane=lane, limit=None, turn=turn(run.created, run.configuration.priority))
-    row = _RUN.row(run) | {"parent_run_id": run.cause.parent_run_id}
+    row = _RUN.row(run) | {"parent_run_id": run.cause.parent_run_id, "account": run.cause.account}
     row |= {"lane": place.lane, "lane_limit": place.limit, "turn": place.turn, "claimed": None}
     row |= {"ready": place.ready, "held_since": place.held_since}
     ws.change(_INSERT, row, taken=f"There is already a run named '{run.name}'.")
-    tag(ws, run)
+    words.note(ws, run)
+    _insert_tags(ws, run)
 
 
 def tag(ws: WriteSession, run: Run) -> None:
     """Have the run found by its tags, and by no others."""
     ws.change(_REMOVE_TAGS, {"id": run.id, "kept": list(run.tags)})
+    _insert_tags(ws, run)
+
+
+def _insert_tags(ws: WriteSession, run: Run) -> None:
     # A set: a tag that was given twice is one tag.
     ws.change(_INSERT_TAG, [{"tag": name, "run_id": run.id} for name in sorted(set(run.tags))])
 
@@ -291,10 +310,15 @@ def oldest_wait(rs: ReadSession, at: datetime) -> float:
 
 
 def page(rs: ReadSession, window: Window, wanted: RunFilter) -> Slice[Run]:
-    """Runs, newest first."""
+    """Runs, newest first. Raises `InvalidInput` for a page of a search that lies too deep."""
     # Ordered by the tag's own index: as fast for a tag that all runs have as for one that few have.
-    key = runs.c.id if wanted.tag is None else run_tags.c.run_id
-    return cut(rs, _filtered(wanted), key, window, _RUN.made)
+    key, statement = run_tags.c.run_id if wanted.tags else runs.c.id, _filtered(wanted)
+    if wanted.words:
+        if window.page * window.size > COUNTED:
+            mistake = fault("/query/page", f"A search is given by number up to item {COUNTED}; go on with the cursor.")
+            raise InvalidInput("This page of a search cannot be given.", errors=[mistake])
+        statement = words.found(rs, statement, wanted.words, window)
+    return cut(rs, statement, key, window, _RUN.made)
 
 
 def count(rs: ReadSession, wanted: RunFilter) -> int:
@@ -362,23 +386,34 @@ def page_steps(
 
 
 def _filtered(wanted: RunFilter) -> Select[Any]:
-    statement = _RUNS
+    template = runs.c.template_id if is_id(wanted.template or "") else runs.c.template_name
+    equal = (
+        (template, wanted.template),
+        (runs.c.pipeline_id, id_of(wanted.pipeline) if wanted.pipeline is not None else None),
+        (runs.c.snapshot_id, wanted.snapshot_id),
+        (runs.c.name, wanted.name),
+        (runs.c.parent_run_id, wanted.parent),
+        (runs.c.account, wanted.account),
+        (runs.c.template_version, wanted.version),
+    )
+    statement = _RUNS.where(*(column == value for column, value in equal if value is not None))
     if wanted.states:
         statement = statement.where(runs.c.state.in_(wanted.states))
-    if wanted.pipeline is not None:
-        statement = statement.where(runs.c.pipeline_id == id_of(wanted.pipeline))
-    if wanted.template is not None:
-        column = runs.c.template_id if is_id(wanted.template) else runs.c.template_name
-        statement = statement.where(column == wanted.template)
-    if wanted.snapshot_id is not None:
-        statement = statement.where(runs.c.snapshot_id == wanted.snapshot_id)
-    if wanted.name is not None:
-        statement = statement.where(runs.c.name == wanted.name)
-    if wanted.parent is not None:
-        statement = statement.where(runs.c.parent_run_id == wanted.parent)
-    if wanted.tag is not None:
-        statement = statement.join(run_tags, run_tags.c.run_id == runs.c.id).where(run_tags.c.tag == wanted.tag)
+    # Ids begin with the time: these need no index of their own.
+    if wanted.created_after is not None:
+        statement = statement.where(runs.c.id >= first_id(wanted.created_after))
+    if wanted.created_before is not None:
+        statement = statement.where(runs.c.id < first_id(wanted.created_before))
+    if wanted.tags:
+        first, *others = wanted.tags
+        statement = statement.join(run_tags, run_tags.c.run_id == runs.c.id).where(run_tags.c.tag == first)
+        statement = statement.where(*(_has_too(tag) for tag in others))
     return statement
+
+
+def _has_too(tag: str) -> ColumnElement[bool]:
+    more = run_tags.alias()
+    return select(more.c.tag).where(more.c.tag == tag, more.c.run_id == run_tags.c.run_id).exists()
 
 
 def _claimed(

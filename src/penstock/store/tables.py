@@ -197,6 +197,8 @@ runs = Table(
     _time("ended", nullable=True),
     # Of the cause, to be searched by: the run of whose step this one was started.
     Column("parent_run_id", String(36)),
+    # And the name of the account behind it.
+    Column("account", Text),
     # Its place in the queue: what it shares a limit with, that limit, what the waiting are ordered by, the last claim.
     Column("lane", Text),
     Column("lane_limit", Integer),
@@ -215,6 +217,9 @@ runs = Table(
     Index(None, "template_id", "id", **_where("template_id IS NOT NULL")),
     Index(None, "template_name", "id", **_where("template_name IS NOT NULL")),
     Index(None, "parent_run_id", "id", **_where("parent_run_id IS NOT NULL")),
+    Index(None, "account", "id", **_where("account IS NOT NULL")),
+    # Of those that go on or wait: what an account has taken of its limits.
+    Index(None, "account", "state", **_where("ended IS NULL")),
     Index(None, "lease_expires", **_where("lease_expires IS NOT NULL")),
     Index(None, "lease_owner", **_where("lease_owner IS NOT NULL")),
 )
@@ -225,6 +230,16 @@ run_tags = Table(
     Column("tag", Text, nullable=False),
     _run(),
     PrimaryKeyConstraint("tag", "run_id"),
+    Index(None, "run_id"),
+)
+
+# The words of names that somebody chose.
+run_words = Table(
+    "run_words",
+    metadata,
+    Column("word", Text, nullable=False),
+    _run(),
+    PrimaryKeyConstraint("word", "run_id"),
     Index(None, "run_id"),
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields, replace
 from datetime import datetime
 from typing import Any
@@ -26,6 +26,7 @@ from penstock.store.tables import (
     templates,
 )
 from penstock.store.upsert import upsert
+from penstock.store.words import named
 
 _FIELDS = ("id", "name", "description", "tags", "pipeline_id", "created", "terms", "revision")
 _ALL = select(*(templates.c[field] for field in _FIELDS), pipelines.c.name.label("pipeline_name")).join(
@@ -134,17 +135,27 @@ def names(rs: ReadSession, limit: int = 10_000) -> list[str]:
 
 
 def page(
-    rs: ReadSession, window: Window, *, name: str | None = None, pipeline: str | None = None, tag: str | None = None
+    rs: ReadSession,
+    window: Window,
+    *,
+    name: str | None = None,
+    pipeline: str | None = None,
+    tags: Sequence[str] = (),
+    words: Sequence[str] = (),
 ) -> Slice[Template]:
-    """Templates, newest first: with this name, of the pipeline with this id or name, with this tag."""
+    """Templates, newest first: with this name, of the pipeline with this id or name, with all these tags, and all these
+    words in the name.
+    """
     statement = _ALL
     if name is not None:
         statement = statement.where(templates.c.name == name)
     if pipeline is not None:
         statement = statement.where(templates.c.pipeline_id == id_of(pipeline))
-    if tag is not None:
+    for tag in tags:
         tagged = select(template_tags.c.template_id).where(template_tags.c.tag == tag)
         statement = statement.where(templates.c.id.in_(tagged))
+    if words:
+        statement = statement.where(named(templates.c.name, words))
     listed = cut(rs, statement, templates.c.id, window, lambda row: row)
     return Slice(items=tuple(_made(rs, listed.items)), total=listed.total, next=listed.next)
 

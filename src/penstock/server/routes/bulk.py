@@ -7,7 +7,7 @@ from functools import partial
 from typing import Annotated
 
 from fastapi import Request, Response
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from penstock.control import bulk, replays, runs
 from penstock.control.installation import Installation
@@ -16,8 +16,9 @@ from penstock.model.account import Principal
 from penstock.model.bulk import Done, Outcome
 from penstock.model.configuration import PipelineRunConfiguration
 from penstock.model.run import Run, RunState
+from penstock.model.words import sought
 from penstock.server.access import Here, Runner
-from penstock.server.bodies import Strict, answer
+from penstock.server.bodies import SOUGHT, Strict, answer
 from penstock.server.noun import Noun
 from penstock.server.triggers import Trigger, once, plain, start, stop
 from penstock.store.runs import RunFilter
@@ -33,7 +34,12 @@ class Where(Strict):
     template: str | None = Field(default=None, description="Id or name of a run template.")
     snapshot_id: str | None = None
     name: str | None = None
-    tag: str | None = None
+    version: int | None = Field(default=None, ge=1, description="Of the template.")
+    tag: str | tuple[str, ...] = Field(default=(), description="With several, all of them.")
+    q: str | None = Field(default=None, description=SOUGHT)
+    account: str | None = Field(default=None, description="The name of the account that had them started.")
+    created_after: AwareDatetime | None = None
+    created_before: AwareDatetime | None = None
     parent_run_id: str | None = None
 
     def filter(self) -> RunFilter:
@@ -44,7 +50,12 @@ class Where(Strict):
             template=self.template,
             snapshot_id=self.snapshot_id,
             name=self.name,
-            tag=self.tag,
+            version=self.version,
+            tags=(self.tag,) if isinstance(self.tag, str) else self.tag,
+            words=sought(self.q, at="/where/q") if self.q is not None else (),
+            account=self.account,
+            created_after=self.created_after,
+            created_before=self.created_before,
             parent=self.parent_run_id,
         )
 

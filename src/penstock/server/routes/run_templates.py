@@ -18,7 +18,7 @@ from penstock.model.run import Run
 from penstock.model.template import AliasMove, Template, TemplateDetail, named
 from penstock.model.terms import Terms
 from penstock.server.access import Here, Reader, Runner, Writer
-from penstock.server.bodies import ListQuery, Page, Strict, answer, listing
+from penstock.server.bodies import SOUGHT, ListQuery, Page, Strict, answer, listing
 from penstock.server.noun import Noun
 from penstock.server.template_openapi import describe
 from penstock.server.triggers import Trigger, trigger
@@ -34,7 +34,8 @@ class TemplateQuery(ListQuery):
     name: str | None = None
     pipeline: str | None = Field(default=None, description="Id or name of a pipeline.")
     pipeline_id: str | None = None
-    tag: str | None = None
+    tag: list[str] = Field(default=[], description="With several, all of them.")
+    q: str | None = Field(default=None, description=SOUGHT)
 
 
 class PublishTemplate(Strict):
@@ -98,9 +99,10 @@ def publish_template(request: Request, here: Here, _: Writer, wanted: PublishTem
 @router.get("", response_model=Page[Template])
 def list_templates(here: Here, _: Reader, query: Annotated[TemplateQuery, Query()]) -> Response:
     """All run templates, newest first."""
-    wanted = {"name": query.name, "pipeline": query.reference("pipeline"), "tag": query.tag}
+    pipeline, words = query.reference("pipeline"), query.sought(query.q)
     with here.db.read() as session:
-        return listing(stored.page(session, query.window, **wanted), query)
+        found = stored.page(session, query.window, name=query.name, pipeline=pipeline, tags=query.tag, words=words)
+        return listing(found, query)
 
 
 @router.get("/{reference}", response_model=TemplateDetail)

@@ -11,7 +11,7 @@ import msgspec
 from fastapi import Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from penstock.control import differences, journal, plans, replays, runs, why
 from penstock.control.installation import Installation
@@ -24,7 +24,7 @@ from penstock.model.preference import preferred_wait
 from penstock.model.run import Batch, Receipt, Run, RunState, StepRun
 from penstock.model.why import Why
 from penstock.server.access import Here, Reader, Runner, Worker, Writer
-from penstock.server.bodies import REPORT, ListQuery, Page, Strict, answer, listing, record
+from penstock.server.bodies import REPORT, SOUGHT, ListQuery, Page, Strict, answer, listing, record
 from penstock.server.noun import Noun
 from penstock.server.routes.logs import LogQuery, log_page
 from penstock.server.triggers import (
@@ -48,14 +48,19 @@ _HEARTBEAT = 15.0
 class RunQuery(ListQuery):
     """Filters of the list."""
 
-    state: RunState | None = None
+    state: list[RunState] = Field(default=[], description="With several, one of them.")
     pipeline: str | None = Field(default=None, description="Id or name of a pipeline.")
     pipeline_id: str | None = None
     template: str | None = Field(default=None, description="Id or name of a run template.")
     template_id: str | None = None
+    version: int | None = Field(default=None, ge=1, description="Of the template.")
     snapshot_id: str | None = None
     name: str | None = None
-    tag: str | None = None
+    tag: list[str] = Field(default=[], description="With several, all of them.")
+    q: str | None = Field(default=None, description=f"{SOUGHT} The name of the template or pipeline will do.")
+    account: str | None = Field(default=None, description="The name of the account that had them started.")
+    created_after: AwareDatetime | None = None
+    created_before: AwareDatetime | None = None
     parent_run_id: str | None = Field(default=None, description="Only runs that steps of this run have started.")
 
 
@@ -122,12 +127,17 @@ def plan_run(here: Here, _: Runner, wanted: PlanRun) -> Response:
 def list_runs(here: Here, _: Reader, query: Annotated[RunQuery, Query()]) -> Response:
     """All runs, newest first."""
     wanted = stored.RunFilter(
-        states=(query.state,) if query.state else (),
+        states=tuple(query.state),
         pipeline=query.reference("pipeline"),
         template=query.reference("template"),
         snapshot_id=query.snapshot_id,
         name=query.name,
-        tag=query.tag,
+        tags=tuple(query.tag),
+        words=query.sought(query.q),
+        account=query.account,
+        version=query.version,
+        created_after=query.created_after,
+        created_before=query.created_before,
         parent=query.parent_run_id,
     )
     with here.db.read() as session:
