@@ -1,7 +1,7 @@
 # Short verbs. `make help` lists them; each does its own set-up.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test lint types ratchet unit acceptance bench serve format openapi lock clean
+.PHONY: help setup demo test lint types ratchet unit acceptance bench serve format openapi lock audit sbom clean
 # Bytecode caches are part of how fast the product is; a shell that switches them off must not slow tests and demo.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -56,6 +56,12 @@ openapi: setup ## Write docs/openapi.json anew from the server
 lock: ## Resolve requirements.lock anew (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--upgrade --quiet --custom-compile-command "make lock" --output-file requirements.lock
+
+audit: setup ## Hold what is locked and installed against advisories (OSV=/path/to/all.zip), licences and hashes
+	$(BIN)/python -m tools.audit $(if $(OSV),--advisories $(OSV))
+
+sbom: setup ## Write dist/sbom.cdx.json: what a release is installed with
+	$(BIN)/python -m tools.sbom
 
 clean: ## Remove what the other verbs made
 	rm -rf .venv .azurite dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -104,6 +104,18 @@ class Settings:
     idempotency_ttl: float = 24 * 3600.0
     """How long an `Idempotency-Key` is remembered, at least."""
 
+    keep_runs: float = 0.0
+    """How long runs that have ended are kept, with all that belongs to them. 0: for ever."""
+
+    keep_logs: float = 0.0
+    """How long the output of runs that have ended is kept. 0: as long as the runs."""
+
+    keep_events: float = 0.0
+    """How long the history of runs that have ended is kept. 0: as long as the runs."""
+
+    keep_code: float = 7 * 24 * 3600.0
+    """How long code archives are kept that no snapshot has. 0: for ever."""
+
     keep_decisions: float = 30 * 24 * 3600.0
     """How long it is remembered what became of attempts to start a run."""
 

@@ -60,7 +60,9 @@ class TestMetrics:
         assert found["penstock_runs_ended_total['completed', 'lab']"] == 1
         assert found["penstock_trigger_decisions_total['started']"] == 1
         assert found["penstock_trigger_decisions_total['refused']"] == 1
-        assert found["penstock_dispatch_latency_seconds_count[]"] == 1
+        assert (
+            found["penstock_dispatch_latency_seconds_count[]"] >= 1
+        )  # on a busy machine it may have been claimed again
         assert found["penstock_store_write_seconds_count[]"] > 3
         assert found["penstock_runs['queued']"] == 0
         route = "/api/v1/run_templates/{reference}/runs"
@@ -262,3 +264,21 @@ def test_a_body_that_drips_is_ended_and_holds_up_nobody(site: Site) -> None:
     for drip in drips:
         drip.close()
     assert sorted(taken)[10] < 0.5
+
+
+def test_what_is_old_goes_by_command_with_a_rehearsal_first(new_site: Callable[..., Site]) -> None:
+    site = new_site(PENSTOCK_KEEP_RUNS="1.5", PENSTOCK_KEEP_LOGS="0.5")
+    site.template(f"{PIPELINES / 'lab.py'}:lab", "lab")
+    run = site.ended(site.trigger("lab", {"deed": "print"})["id"])
+    assert site.lines(run["id"])
+
+    def swept(*options: str) -> dict[str, Any]:
+        return dict(json.loads(site.penstock("server", "sweep", *options, "--output", "json").stdout))
+
+    eventually(lambda: swept("--dry-run")["logs"] == 1, what="the output is old")
+    eventually(lambda: swept("--dry-run")["runs"] == 1, what="the run is old")
+    assert site.get(f"/runs/{run['id']}")["state"] == "completed"
+    assert swept()["runs"] == 1
+    assert site.api.get(f"/runs/{run['id']}").status_code == 404
+    assert swept() == {**swept("--dry-run"), "dry_run": False}
+    assert site.ended(site.trigger("lab")["id"])["state"] == "completed"

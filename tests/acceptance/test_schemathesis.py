@@ -1,7 +1,11 @@
-"""The server held against its own description, by a tool that knows nothing of it: its checks in all its phases."""
+"""The server held against its own description, by a tool that knows nothing of it.
+
+Its phase `coverage` takes ten thousand requests: `PENSTOCK_FUZZ` names the phases if not these.
+"""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,12 +22,16 @@ expected-statuses = ["2xx", "3xx", "401", "403", "404", "409", "422", "429"]
 """
 
 
+FUZZ = os.environ.get("PENSTOCK_FUZZ")  # read now: tests have no settings of the person who runs them
+
+
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(("role", "phases"), [("admin", "coverage,fuzzing,stateful"), ("viewer", "fuzzing")])
+@pytest.mark.parametrize(("role", "phases"), [("admin", "fuzzing,stateful"), ("viewer", "fuzzing")])
 def test_all_checks_pass(fresh: Site, tmp_path: Path, role: str, phases: str) -> None:
     """A failing run prints how to repeat it."""
     configuration = tmp_path / "schemathesis.toml"
     configuration.write_text(CONFIGURATION)
+    phases = FUZZ or phases
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(configuration)]
     command += ["run", f"{fresh.url}/api/v1/openapi.json", "--checks", "all", "--phases", phases, "--max-examples", "3"]
     command += ["--header", f"Authorization: Bearer {fresh.key('tester', role)}", "--request-timeout", "20"]

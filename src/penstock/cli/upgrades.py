@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from penstock.cli.options import OutputOption, group
-from penstock.cli.output import Column, Output, say, show_json, show_rows
+from penstock.cli.output import Column, Output, say, show_json, show_record, show_rows
+from penstock.client.client import Client
 from penstock.model.upgrade import Rehearsal
 from penstock.model.wire import reader
 
@@ -26,6 +27,29 @@ _CHECKED = (
 @app.callback()
 def server() -> None:
     """Upkeep of the server's database."""
+
+
+@app.command()
+def sweep(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Remove nothing; say what would go.")] = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Remove what is older than the settings of the server say that it is kept.
+
+    The server does so by itself every minute. PENSTOCK_KEEP_RUNS, _LOGS, _EVENTS, _DECISIONS and _CODE say how long.
+    """
+    found = Client().server.sweep(dry_run=dry_run)
+    fields = {
+        "Runs": str(found.runs),
+        "Runs that lose their output": str(found.logs),
+        "Runs that lose their history": str(found.events),
+        "Decisions": str(found.decisions),
+        "Idempotency keys": str(found.idempotency_keys),
+        "Code archives": str(found.code_archives),
+    }
+    show_record(found, fields, output)
+    if output is Output.TABLE:
+        say("Nothing was removed: this was a rehearsal." if dry_run else "They are removed.")
 
 
 @app.command()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from penstock.client.connection import Connection
+from penstock.model.retention import Swept
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,10 @@ class Server:
     def address(self) -> str:
         """Where requests go: `unix:/path/to/socket` or a URL. Starts the server of this home if that is meant."""
         return self._connection.transport().address
+
+    def sweep(self, *, dry_run: bool = False) -> Swept:
+        """Remove what is older than the server's settings say that it is kept; with `dry_run` only say how much that is."""
+        return self._connection.fetch(Swept, "POST", "/server/sweep", json={"dry_run": dry_run}, timeout=3600.0)
 
     def info(self) -> ServerInfo:
         """What the server is. Raises `Unauthenticated` without a valid key."""

@@ -12,7 +12,7 @@ from penstock.control.health import STALL
 from penstock.control.installation import Installation, now
 from penstock.errors import PenstockError
 from penstock.model.run import Failure
-from penstock.store import decisions, idempotency, runs
+from penstock.store import runs
 
 log = logging.getLogger("penstock.reaper")
 
@@ -61,16 +61,9 @@ class Reaper:
             log.warning("run %s: %s It is %s now.", run.name, silent, ended.state, extra={"run_id": run.id})
             session.after_commit(self._installation.metrics.leases_lost.inc)
 
-    def _purge(self) -> int:
-        """Forget some idempotency keys that have expired, and some old decisions; how many."""
-        kept = timedelta(seconds=self._installation.settings.keep_decisions)
-        with self._installation.db.write() as session:
-            return idempotency.purge(session, now()) + decisions.purge(session, now() - kept)
-
     def _work(self) -> None:
         lease = self._installation.settings.lease
         looked, blind_until = now(), now() + timedelta(seconds=lease)
-        purged = time.monotonic()
         while not self._leaving.wait(min(lease / 5, STALL / 4)):
             self.beat = time.monotonic()
             if now() - looked > timedelta(seconds=lease):  # this machine slept, or its clock jumped
@@ -80,10 +73,6 @@ class Reaper:
                 continue
             try:
                 self.reap()
-                if time.monotonic() - purged > 60:
-                    purged = time.monotonic()
-                    while self._purge():
-                        pass  # some at a time, so that nobody waits long
             except PenstockError as error:  # the store is away or full: the next look is soon
                 log.warning("lapsed leases could not be treated: %s", error.detail)
             except Exception:  # one bad row must not stop all others

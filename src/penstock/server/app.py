@@ -16,6 +16,7 @@ from penstock.control.bell import Bell
 from penstock.control.dispatcher import Dispatcher
 from penstock.control.installation import Installation, now
 from penstock.control.reaper import Reaper
+from penstock.control.retention import Sweeper
 from penstock.control.tokens import Signer, load_secret
 from penstock.ids import new_id
 from penstock.model.stack import Component
@@ -126,6 +127,7 @@ def create_app(installation: Installation, *, url: str | None = None, leave: Lea
     components = Components(installation)
     dispatcher = Dispatcher(installation, components.launcher)
     reaper = Reaper(installation)
+    sweeper = Sweeper(installation)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -135,11 +137,13 @@ def create_app(installation: Installation, *, url: str | None = None, leave: Lea
             components.launcher(stored.get(session, stacks.DEFAULT).components["orchestrator"])
         dispatcher.start()
         reaper.start()
+        sweeper.start()
         try:
             yield
         finally:
             dispatcher.stop()
             reaper.stop()
+            sweeper.stop()
             components.close()
             installation.pen.close()
             installation.db.close()

@@ -46,8 +46,8 @@ def record(ws: WriteSession, digest: str, size: int, at: datetime) -> bool:
 
 
 def exists(rs: ReadSession, directory: Path, digest: str) -> bool:
-    """Whether the archive is kept: noted, and still in `directory`."""
-    return rs.row(_EXISTS, {"digest": digest}) is not None and path(directory, digest).is_file()
+    """Whether the archive is kept: noted, and still in `directory`. In a write session it stays so until the end."""
+    return rs.row(rs.held(_EXISTS, code_archives), {"digest": digest}) is not None and path(directory, digest).is_file()
 
 
 def read(directory: Path, digest: str) -> bytes:

@@ -411,6 +411,14 @@ decisions = Table(
     Index(None, "run_id", "id", **_where("run_id IS NOT NULL")),
 )
 
+duties = Table(
+    "duties",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("owner", Text, nullable=False),
+    _time("expires"),
+)
+
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,

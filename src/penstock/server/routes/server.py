@@ -13,9 +13,11 @@ from pydantic import Field
 
 from penstock.control import accounts, journal
 from penstock.control.installation import Installation
+from penstock.control.retention import sweep
 from penstock.errors import Conflict, Forbidden, InvalidInput, MalformedRequest, fault
 from penstock.model.account import Principal
 from penstock.model.launch import Orders, Report
+from penstock.model.retention import Swept
 from penstock.model.strict_json import loads
 from penstock.server.access import Here, Manager, Reader, Worker
 from penstock.server.bodies import REPORT, Strict, answer, record, takes
@@ -74,6 +76,18 @@ def report_launcher(here: Here, who: Worker, report: Annotated[Report, record(Re
     _owner_only(who)
     with here.db.write() as session:
         return answer(journal.supervise(session, here, report))
+
+
+class SweepServer(Strict):
+    """Whether only to say what would go."""
+
+    dry_run: bool = False
+
+
+@router.post("/server/sweep", response_model=Swept)
+def sweep_server(here: Here, _: Manager, wanted: SweepServer) -> Response:
+    """Remove what is older than the settings say that it is kept, or say how much that is."""
+    return answer(sweep(here, dry_run=wanted.dry_run))
 
 
 @router.post("/server/stop", status_code=202)
