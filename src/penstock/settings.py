@@ -119,6 +119,12 @@ class Settings:
     keep_decisions: float = 30 * 24 * 3600.0
     """How long it is remembered what became of attempts to start a run."""
 
+    price_per_hour: float = 0.0
+    """What an hour of a run costs, for estimates; a template's terms may say otherwise. 0: not known, and nothing is estimated."""
+
+    currency: str = "USD"
+    """What prices are in; any word will do."""
+
     allow_pickle: bool = False
     """Whether values stored by the pickle fallback may be loaded outside the run that made them."""
 

@@ -115,3 +115,20 @@ def test_the_command_line_shows_a_plan_and_holds_a_run_to_it(desk: Site) -> None
     held = ("run-template", "run", "planned", "-p", "n=21", "--plan-token", token, "-o", "json")
     assert '"completed"' in desk.penstock(*held).stdout
     assert "Something has changed" in desk.penstock(*held, status=None).stderr
+
+
+def test_what_it_costs_is_told_where_an_hour_has_a_price(desk: Site) -> None:
+    carried_out(desk)
+    assert plan(desk)["cost"] is None
+    refused = desk.api.put("/run_templates/planned/terms", json={"price_per_hour": -1})
+    assert refused.status_code == 422
+    terms = desk.api.put("/run_templates/planned/terms", json={"price_per_hour": 3600})
+    assert terms.json()["terms"]["price_per_hour"] == 3600
+    told = plan(desk)
+    assert told["cost"] == {"amount": round(told["seconds"], 6), "currency": "USD", "per_hour": 3600}
+    [used] = desk.get("/run_templates/planned/usage")
+    assert used["cost"]["amount"] == round(used["seconds"], 6) > 0
+    assert " USD" in desk.penstock("run-template", "run", "planned", "--plan").stderr
+    assert " USD" in desk.penstock("run-template", "usage", "planned").stdout
+    desk.api.put("/run_templates/planned/terms", json={})
+    assert plan(desk)["cost"] is None

@@ -16,6 +16,7 @@ import msgspec
 import typer
 
 from penstock.client.page import Page
+from penstock.model.cost import Cost
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -217,3 +218,9 @@ def _print(console: Console, table: Table) -> None:
     with console.capture() as captured:
         console.print(table)
     typer.echo("\n".join(row.rstrip() for row in captured.get().splitlines()), color=console.is_terminal)
+
+
+def amount(cost: Cost) -> str:
+    """A sum of money, with as many places as it needs to be more than nothing."""
+    places = 2 if cost.amount == 0 or cost.amount >= 0.01 else 6
+    return f"{cost.amount:.{places}f} {cost.currency}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from penstock.cli.output import Column, Output, duration, literal, say, show_json, show_rows
+from penstock.cli.output import Column, Output, amount, duration, literal, say, show_json, show_rows
 from penstock.model.plan import Plan
 
 _STEPS = (
@@ -32,5 +32,6 @@ def show_plan(plan: Plan, output: Output) -> None:
     place = plan.place
     say(f"{place.running} of {place.slots} slots are taken, {place.ahead} runs are queued.")
     if plan.seconds is not None:
-        say(f"The last {plan.samples} completed runs took {duration(plan.seconds)} (median).")
+        cost = f", which costs {amount(plan.cost)}" if plan.cost is not None else ""
+        say(f"The last {plan.samples} completed runs took {duration(plan.seconds)} (median){cost}.")
     say(f"Hold a run to this: --plan-token {plan.token}")

@@ -24,7 +24,19 @@ from penstock.cli.options import (
     WordsFilter,
     group,
 )
-from penstock.cli.output import Column, Output, command, done, say, show_json, show_list, show_record, show_rows
+from penstock.cli.output import (
+    Column,
+    Output,
+    amount,
+    command,
+    done,
+    duration,
+    say,
+    show_json,
+    show_list,
+    show_record,
+    show_rows,
+)
 from penstock.cli.plans import show_plan
 from penstock.cli.progress import launched
 from penstock.client import configuration
@@ -62,6 +74,8 @@ _USAGE = (
     Column("ACCOUNT", lambda one: one.account),
     Column("CALLS", lambda one: sum(one.counts.values())),
     Column("BECAME", lambda one: tuple(f"{count} {verdict}" for verdict, count in sorted(one.counts.items()))),
+    Column("TOOK", lambda one: duration(one.seconds)),
+    Column("COST", lambda one: None if one.cost is None else amount(one.cost), spare=True),
     Column("LAST", lambda one: one.last),
 )
 _MOVES: tuple[Column, ...] = (

@@ -12,8 +12,10 @@ from penstock.control.targets import Prepared, Target, prepare
 from penstock.errors import PlanChanged
 from penstock.model.cache import Found, Lookup, digest
 from penstock.model.configuration import PipelineRunConfiguration, said
+from penstock.model.cost import Price
 from penstock.model.plan import Known, Place, Plan, PlannedStep, planned
 from penstock.model.run import RunState, StepRun, StepState
+from penstock.model.terms import Terms
 from penstock.store import artifacts, runs
 from penstock.store.paging import Window
 from penstock.store.runs import RunFilter
@@ -28,6 +30,7 @@ def plan(rs: ReadSession, installation: Installation, target: Target, configurat
     prepared = prepare(rs, target, configuration)
     steps = _steps(rs, prepared)
     took, step_took = _history(rs, prepared)
+    seconds = median(took) if took else None
     return Plan(
         template=prepared.origin.template_name,
         version=prepared.origin.template_version,
@@ -42,10 +45,18 @@ def plan(rs: ReadSession, installation: Installation, target: Target, configurat
             running=runs.count_active(rs),
             slots=installation.settings.runs_at_once,
         ),
-        seconds=median(took) if took else None,
+        seconds=seconds,
         samples=len(took),
+        cost=price(installation, prepared.terms).of(seconds),
         token=_token(prepared, steps),
     )
+
+
+def price(installation: Installation, terms: Terms | None) -> Price:
+    """What an hour of a run under these terms costs."""
+    settings = installation.settings
+    own = terms.price_per_hour if terms is not None else None
+    return Price(per_hour=settings.price_per_hour if own is None else own, currency=settings.currency)
 
 
 def check(rs: ReadSession, prepared: Prepared, token: str) -> None:

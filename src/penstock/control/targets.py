@@ -101,7 +101,7 @@ def _again(rs: ReadSession, run: Run) -> tuple[Snapshot, Terms | None, Run]:
         template_name=run.template_name,
         template_version=run.template_version,
     )
-    return snapshot, Terms(limits=terms.limits, locked=kept, hidden=hidden), named
+    return snapshot, Terms(limits=terms.limits, locked=kept, hidden=hidden, price_per_hour=terms.price_per_hour), named
 
 
 def _values_of(run: Run, snapshot: Snapshot) -> Layer:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from penstock.model.cost import Cost
+
 
 class Verdict(StrEnum):
     """What became of an attempt."""
@@ -62,3 +64,8 @@ class Usage:
     """Verdict -> how many attempts."""
 
     last: datetime
+    seconds: float = 0.0
+    """What its runs took together that have ended."""
+
+    cost: Cost | None = None
+    """Of these; None if the price is not known."""

@@ -10,6 +10,7 @@ from penstock.ids import digest_of
 from penstock.model.artifact import FROZEN, Artifact, is_reference
 from penstock.model.cache import Found, canonical, digest, explain, key_of, shown
 from penstock.model.configuration import CachePolicy, StepConfiguration, for_step
+from penstock.model.cost import Cost
 from penstock.model.graph import Binding, Invocation
 from penstock.model.snapshot import Content
 
@@ -64,6 +65,9 @@ class Plan:
 
     samples: int
     """So many runs that is drawn from."""
+
+    cost: Cost | None = None
+    """Of such a run; None if its time or its price is not known."""
 
     token: str
     """Given back with a trigger: it is refused if anything of this would be different then."""

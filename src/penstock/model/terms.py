@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from penstock.errors import fault, pointer
+from penstock.errors import InvalidInput, fault, pointer
 from penstock.model.configuration import PipelineRunConfiguration, listed
 from penstock.model.configuration import said as configuration_said
 from penstock.model.graph import Graph, Invocation
@@ -39,8 +40,15 @@ class Terms:
     limits: Limits | None = None
     """How many of its runs may go on, wait and come in."""
 
+    price_per_hour: float | None = None
+    """What an hour of one of its runs costs, where that is not what the installation says of all."""
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", listed(self.hidden))
+        price = self.price_per_hour
+        if price is not None and not 0 <= price < math.inf:
+            mistake = fault(pointer("price_per_hour"), "It is a number from 0 on.")
+            raise InvalidInput("This is no price.", errors=[mistake])
 
 
 def said(terms: Terms) -> dict[str, Any]:
@@ -52,7 +60,8 @@ def said(terms: Terms) -> dict[str, Any]:
         "hidden": list(terms.hidden),
         "limits": limits_said(terms.limits) if terms.limits else None,
     }
-    return {name: value for name, value in whole.items() if value}
+    price = {"price_per_hour": terms.price_per_hour} if terms.price_per_hour is not None else {}
+    return {name: value for name, value in whole.items() if value} | price
 
 
 @dataclass(frozen=True)

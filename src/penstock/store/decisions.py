@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import bindparam, delete, func, select
+from sqlalchemy import BigInteger, bindparam, delete, func, select, type_coerce
 from sqlalchemy import insert as into
 
 from penstock.errors import found
@@ -13,7 +13,7 @@ from penstock.store.columns import Time
 from penstock.store.paging import Slice, Window, cut
 from penstock.store.records import Record
 from penstock.store.session import ReadSession, WriteSession
-from penstock.store.tables import decisions
+from penstock.store.tables import decisions, runs
 
 _BATCH = 1000
 
@@ -30,6 +30,14 @@ _USAGE = (
     )
     .where(decisions.c.template == bindparam("template"))
     .group_by(decisions.c.account, decisions.c.verdict)
+)
+_MICROSECONDS = type_coerce(runs.c.ended, BigInteger) - type_coerce(runs.c.started, BigInteger)
+_TOOK = (
+    select(decisions.c.account, func.sum(_MICROSECONDS).label("took"))
+    .join(runs, runs.c.id == decisions.c.run_id)
+    .where(decisions.c.template == bindparam("template"), decisions.c.verdict.in_([Verdict.STARTED, Verdict.REPLACED]))
+    .where(runs.c.started.is_not(None), runs.c.ended.is_not(None))
+    .group_by(decisions.c.account)
 )
 _OLDEST = select(decisions.c.id).where(decisions.c.at < bindparam("before")).order_by(decisions.c.id)
 _PURGE = delete(decisions).where(decisions.c.id <= bindparam("last"), decisions.c.at < bindparam("before"))
@@ -69,7 +77,11 @@ def usage(rs: ReadSession, template: str) -> list[Usage]:
     for row in rs.rows(_USAGE, {"template": template}):
         counts.setdefault(row.account, {})[row.verdict.value] = row.attempts
         last[row.account] = max(row.last, last.get(row.account, row.last))
-    found = [Usage(account=account, counts=counts[account], last=at) for account, at in last.items()]
+    took = {row.account: int(row.took) / 1_000_000 for row in rs.rows(_TOOK, {"template": template})}
+    found = [
+        Usage(account=account, counts=counts[account], last=at, seconds=took.get(account, 0.0))
+        for account, at in last.items()
+    ]
     return sorted(found, key=lambda one: one.last, reverse=True)
 
 

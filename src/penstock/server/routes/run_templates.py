@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from penstock.control import aliases, differences, plans, templates
+from penstock.control import aliases, differences, plans, templates, usage
 from penstock.control.bell import QUEUE
 from penstock.control.targets import Target
 from penstock.model.configuration import PipelineRunConfiguration
@@ -22,7 +22,6 @@ from penstock.server.bodies import SOUGHT, ListQuery, Page, Strict, answer, list
 from penstock.server.noun import Noun
 from penstock.server.template_openapi import describe
 from penstock.server.triggers import Trigger, trigger
-from penstock.store import decisions
 from penstock.store import templates as stored
 
 router = Noun("/run_templates", "run templates")
@@ -130,7 +129,7 @@ def annotate_template(here: Here, _: Writer, reference: str, wanted: AnnotateTem
 def template_usage(here: Here, _: Reader, reference: str) -> Response:
     """Who has called the template, how often, and what became of it, as far back as decisions are kept."""
     with here.db.read() as session:
-        return answer(decisions.usage(session, templates.meant(session, reference)[0].name))
+        return answer(usage.of_template(session, here, templates.meant(session, reference)[0]))
 
 
 @router.get("/{reference}/diff", response_model=Difference)
