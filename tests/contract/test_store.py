@@ -307,7 +307,7 @@ class TestAccounts:
             assert accounts.credential(ws, first.public) is None
             assert accounts.credential(ws, second.public) is None
             accounts.touch_key(ws, key.id, later(61))
-            assert accounts.credential(ws, third.public).key == replace(key, last_used=later(61))
+            assert accounts.credential(ws, third.public).key == replace(key, prefix=third.prefix, last_used=later(61))
 
 
 class TestCode:

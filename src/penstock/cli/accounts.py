@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, cast
 
 import typer
 
 from penstock.cli.options import CursorOption, OutputOption, Reference, SizeOption, group
 from penstock.cli.output import Column, Output, done, say, show_json, show_list, show_record
 from penstock.client.client import Client
+from penstock.errors import InvalidInput
 from penstock.model.account import Account, NewApiKey, Role
 
 app = group()
@@ -26,6 +28,7 @@ _COLUMNS = (
 _KEY_COLUMNS = (
     Column("NAME", lambda key: key.name),
     Column("ACTIVE", lambda key: "yes" if key.active else "no"),
+    Column("FOR", lambda key: (*(key.scopes or ()), *(key.templates or ())) or "all", spare=True),
     Column("CREATED", lambda key: key.created),
     Column("EXPIRES", lambda key: key.expires or "never"),
     Column("LAST USED", lambda key: key.last_used or "never"),
@@ -35,6 +38,10 @@ _KEY_COLUMNS = (
 AccountName = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The name or id of a service account.")]
 KeyName = Annotated[str, typer.Argument(metavar="KEY", help="The name or id of one of its keys.")]
 NewName = Annotated[str, typer.Argument(metavar="NAME", help="A new name.")]
+GrantOption = Annotated[
+    list[str],
+    typer.Option("--grant", metavar="TEMPLATE=ROLE", help="Its role on one run template. May be given repeatedly."),
+]
 
 
 @app.command()
@@ -43,13 +50,14 @@ def create(
     role: Annotated[
         Role, typer.Option("--role", help="What it may do: each role includes the ones before.")
     ] = "operator",
+    grant: GrantOption = [],  # noqa: B006  (typer copies it)
     description: Annotated[str | None, typer.Option("--description", "-d", help="What it is for.")] = None,
     create_api_key: Annotated[bool, typer.Option("--create-api-key", help="Make a first key, 'default'.")] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Make a service account."""
     client = Client()
-    account = client.accounts.create(name, role=role, description=description)
+    account = client.accounts.create(name, role=role, grants=_grants(grant) or None, description=description)
     if not create_api_key:
         show_record(account, _fields(account), output)
         return
@@ -73,6 +81,28 @@ def show(account: Reference, output: OutputOption = Output.TABLE) -> None:
 
 
 @app.command()
+def change(
+    account: Reference,
+    role: Annotated[Role | None, typer.Option("--role", help="What it may do everywhere.")] = None,
+    grant: GrantOption = [],  # noqa: B006  (typer copies it)
+    no_grants: Annotated[bool, typer.Option("--no-grants", help="Take all its grants away first.")] = False,
+    active: Annotated[bool | None, typer.Option("--active/--inactive", help="Whether its keys are good.")] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Give a service account another role, further grants, or another state.
+
+    It holds at its next request.
+    """
+    client = Client()
+    grants: dict[str, Role] | None = None
+    if grant or no_grants:
+        before = {} if no_grants else client.accounts.get(account).grants
+        grants = {**before, **_grants(grant)}
+    changed = client.accounts.change(account, role=role, grants=grants, active=active)
+    show_record(changed, _fields(changed), output)
+
+
+@app.command()
 def delete(account: Reference, output: OutputOption = Output.TABLE) -> None:
     """Delete a service account and its keys."""
     Client().accounts.delete(account)
@@ -84,13 +114,22 @@ def create_key(
     account: AccountName,
     name: NewName,
     expires_in_days: Annotated[float | None, typer.Option("--expires-in-days", help="Default: never.")] = None,
+    scope: Annotated[
+        list[str], typer.Option("--scope", metavar="VERB[:NOUN]", help="Good for this only. May be given repeatedly.")
+    ] = [],  # noqa: B006  (typer copies it)
+    template: Annotated[
+        list[str], typer.Option("--template", help="Good for this run template only. May be given repeatedly.")
+    ] = [],  # noqa: B006  (typer copies it)
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Make a key.
+    """Make a key, as good as its account or narrower.
 
     Its text is all that is printed on stdout, this once.
     """
-    _show_key(Client().accounts.create_key(account, name, expires_in_days=expires_in_days), output)
+    made = Client().accounts.create_key(
+        account, name, expires_in_days=expires_in_days, scopes=scope or None, templates=template or None
+    )
+    _show_key(made, output)
 
 
 @keys_app.command("list")
@@ -134,11 +173,23 @@ def _show_key(made: NewApiKey, output: Output) -> None:
     say("The key is shown this once. Keep it where secrets are kept.")
 
 
+def _grants(given: Sequence[str]) -> dict[str, Role]:
+    """`TEMPLATE=ROLE`, each; whether there is such a role is for the server to say."""
+    grants: dict[str, Role] = {}
+    for text in given:
+        template, sign, role = text.rpartition("=")
+        if not sign or not template:
+            raise InvalidInput(f"--grant {text}: write TEMPLATE=ROLE, for example train=operator.")
+        grants[template] = cast(Role, role)
+    return grants
+
+
 def _fields(account: Account) -> dict[str, object]:
     return {
         "Service account": account.name,
         "ID": account.id,
         "Role": account.role,
+        "Grants": tuple(f"{template}={role}" for template, role in account.grants.items()),
         "Active": "yes" if account.active else "no",
         "Description": account.description,
         "Created": account.created,

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hmac
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
+from typing import Literal
 
 from penstock.control.installation import Installation, now
-from penstock.errors import Conflict, NotFound, Unauthenticated
+from penstock.errors import Conflict, NotFound, StorageFull, Unauthenticated, Unavailable
 from penstock.ids import check_name, new_id
 from penstock.model.account import (
     ROLES,
@@ -16,11 +20,19 @@ from penstock.model.account import (
     Permission,
     Principal,
     Role,
+    check_grants,
+    check_scopes,
+    check_templates,
     new_key_text,
     parse_key_text,
 )
-from penstock.store import accounts
+from penstock.model.run import CLAIMED
+from penstock.store import accounts, runs
 from penstock.store.session import ReadSession, WriteSession
+
+log = logging.getLogger("penstock.accounts")
+
+Kind = Literal["service", "person"]
 
 TOKEN_LIFETIME = 3600.0
 """Seconds for which the token of a login is valid."""
@@ -29,54 +41,106 @@ _REFUSED = "This key is not valid: it is unknown, expired or revoked."
 _SEEN_EVERY = timedelta(minutes=1)
 
 
-def create(ws: WriteSession, *, name: str, description: str | None = None, role: Role = "operator") -> Account:
-    """A new service account. Raises `Conflict` if the name is taken."""
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """What is to be otherwise with an account; None for what stays as it is."""
+
+    role: Role | None = None
+    grants: Mapping[str, Role] | None = None
+    """In the place of all that it has."""
+
+    description: str | None = None
+    active: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyWish:
+    """A key to be made: how long it lasts, and how much narrower than its account it is."""
+
+    name: str
+    expires_in_days: float | None = None
+    scopes: Sequence[str] | None = None
+    templates: Sequence[str] | None = None
+
+
+def create(
+    ws: WriteSession,
+    *,
+    name: str,
+    description: str | None = None,
+    role: Role = "operator",
+    grants: Mapping[str, Role] | None = None,
+) -> Account:
+    """A new service account. Raises `Conflict` if the name is taken, `InvalidInput` for grants that cannot be given."""
     account = Account(
-        id=new_id(), name=check_name(name, what="service account"), role=role, description=description, created=now()
+        id=new_id(),
+        name=check_name(name, what="service account"),
+        role=role,
+        grants=check_grants(grants or {}),
+        description=description,
+        created=now(),
     )
     accounts.insert(ws, account)
     return account
 
 
-def delete(ws: WriteSession, reference: str) -> None:
+def get(rs: ReadSession, reference: str, kind: Kind = "service") -> Account:
+    """The account of this kind with this id or name. Raises `NotFound`."""
+    account = accounts.get(rs, reference)
+    if account.kind != kind:
+        raise NotFound(f"There is no account '{reference}'.")
+    return account
+
+
+def change(ws: WriteSession, reference: str, wanted: Change, kind: Kind = "service") -> Account:
+    """Give the account another role, other grants, or another state; it holds at its next request."""
+    account = get(ws, reference, kind)
+    given = {field.name: getattr(wanted, field.name) for field in fields(wanted)}
+    if wanted.grants is not None:
+        given["grants"] = check_grants(wanted.grants)
+    account = replace(account, **{name: value for name, value in given.items() if value is not None})
+    accounts.save(ws, account)
+    return account
+
+
+def delete(ws: WriteSession, reference: str, kind: Kind = "service") -> None:
     """Remove an account with all its keys; what it triggered stays, under its name."""
-    accounts.remove(ws, accounts.get(ws, reference).id)
+    accounts.remove(ws, get(ws, reference, kind).id)
 
 
-def create_key(
-    ws: WriteSession, account_reference: str, *, name: str, expires_in_days: float | None = None
-) -> NewApiKey:
+def create_key(ws: WriteSession, account: Account, wish: KeyWish) -> NewApiKey:
     """A new key for the account. Its text is in the answer and nowhere else."""
-    account = accounts.get(ws, account_reference)
     at = now()
-    expires = at + timedelta(days=expires_in_days) if expires_in_days is not None else None
+    expires = at + timedelta(days=wish.expires_in_days) if wish.expires_in_days is not None else None
     text = new_key_text()
     record = ApiKey(
-        id=new_id(), account_id=account.id, name=check_name(name, what="API key"), created=at, expires=expires
+        id=new_id(),
+        account_id=account.id,
+        name=check_name(wish.name, what="API key"),
+        prefix=text.prefix,
+        scopes=check_scopes(wish.scopes),
+        templates=check_templates(wish.templates),
+        created=at,
+        expires=expires,
     )
     accounts.insert_key(ws, record, text)
     return NewApiKey(key=str(text), record=record)
 
 
-def get_key(rs: ReadSession, account_reference: str, reference: str) -> ApiKey:
-    """The key of this account with this id or name."""
-    return accounts.get_key(rs, accounts.get(rs, account_reference).id, reference)
-
-
-def revoke_key(ws: WriteSession, account_reference: str, reference: str) -> None:
+def revoke_key(ws: WriteSession, account: Account, reference: str) -> None:
     """End a key at once."""
-    accounts.revoke_key(ws, get_key(ws, account_reference, reference).id)
+    accounts.revoke_key(ws, accounts.get_key(ws, account.id, reference).id)
 
 
-def rotate_key(ws: WriteSession, account_reference: str, reference: str, *, retain_minutes: float = 0) -> NewApiKey:
+def rotate_key(ws: WriteSession, account: Account, reference: str, *, retain_minutes: float = 0) -> NewApiKey:
     """A new text for a key; the old one stays valid for `retain_minutes`."""
-    record = get_key(ws, account_reference, reference)
+    record = accounts.get_key(ws, account.id, reference)
     if not record.active:
         raise Conflict(f"API key '{record.name}' is revoked: make a new one.")
     text = new_key_text()
     at = now()
     accounts.rotate_key(ws, record.id, text, now=at, until=at + timedelta(minutes=retain_minutes))
-    return NewApiKey(key=str(text), record=record)
+    return NewApiKey(key=str(text), record=replace(record, prefix=text.prefix))
 
 
 def log_in(installation: Installation, key: str) -> str:
@@ -108,7 +172,16 @@ def authenticate_run(installation: Installation, token: str) -> Principal:
     """The run that holds this token; it may report for itself and read."""
     claims = installation.signer.check("run", token)
     may = frozenset({Permission.EXECUTE, Permission.READ, Permission.RUN})
-    return Principal(kind="run", name=f"run {claims['sub']}", run_id=claims["sub"], permissions=may)
+    fence = claims.get("fence")
+    return Principal(kind="run", name=f"run {claims['sub']}", run_id=claims["sub"], fence=fence, permissions=may)
+
+
+def check_alive(installation: Installation, who: Principal) -> None:
+    """Raise `Unauthenticated` unless the run goes on, under the claim that its token was made for."""
+    with installation.db.read() as session:
+        run = runs.find(session, str(who.run_id))
+    if run is None or run.state not in CLAIMED or run.fence != who.fence:
+        raise Unauthenticated("This token was for a run, which has ended or was begun anew by another process.")
 
 
 def _by_key(installation: Installation, text: str) -> Principal:
@@ -124,16 +197,31 @@ def _by_key(installation: Installation, text: str) -> Principal:
         raise Unauthenticated(_REFUSED)
     principal = _principal(found.account, found.key, at)
     if found.key.last_used is None or at - found.key.last_used > _SEEN_EVERY:
-        with installation.db.write() as session:
-            accounts.touch_key(session, found.key.id, at)
+        _note_use(installation, found.key.id, at)
     return principal
+
+
+def _note_use(installation: Installation, key_id: str, at: datetime) -> None:
+    """Write down that the key was used. Where there is no room for that, the key is good all the same."""
+    try:
+        with installation.db.write() as session:
+            accounts.touch_key(session, key_id, at)
+    except (StorageFull, Unavailable) as error:
+        log.warning("the use of an API key is not on record: %s", error.detail)
 
 
 def _principal(account: Account, key: ApiKey, at: datetime) -> Principal:
     if not account.active or not key.active or _lapsed(key.expires, at):
         raise Unauthenticated(_REFUSED)
     return Principal(
-        kind="service", account_id=account.id, name=account.name, key_id=key.id, permissions=ROLES[account.role]
+        kind="person" if account.kind == "person" else "service",
+        account_id=account.id,
+        name=account.name,
+        key_id=key.id,
+        permissions=ROLES[account.role],
+        grants={template: ROLES[role] for template, role in account.grants.items()},
+        scopes=key.scopes,
+        templates=key.templates,
     )
 
 

@@ -34,7 +34,7 @@ def chosen(
     Without a state only those are meant that have ended, or only those that have not. Raises `InvalidInput` if nothing
     narrows them down and not `everything` is meant.
     """
-    if where == RunFilter() and not everything:
+    if replace(where, within=None) == RunFilter() and not everything:
         mistake = fault("/where", "Say which runs are meant, or set `all` to true.")
         raise InvalidInput("Nothing says which runs are meant; nothing was done.", errors=[mistake])
     if not where.states:

@@ -25,9 +25,16 @@ SAMPLES = 10
 """What runs and steps take is drawn from so many completed runs, the latest ones."""
 
 
-def plan(rs: ReadSession, installation: Installation, target: Target, configuration: PipelineRunConfiguration) -> Plan:
+def plan(
+    rs: ReadSession,
+    installation: Installation,
+    target: Target,
+    configuration: PipelineRunConfiguration,
+    *,
+    within: frozenset[str] | None = None,
+) -> Plan:
     """What a trigger with these would do now. Raises what the trigger would raise."""
-    prepared = prepare(rs, target, configuration)
+    prepared = prepare(rs, target, configuration, within=within)
     steps = _steps(rs, prepared)
     took, step_took = _history(rs, prepared)
     seconds = median(took) if took else None

@@ -37,6 +37,9 @@ class Options:
     plan: str | None = None
     """The token of a plan: unless everything is still as it was planned, nothing is started."""
 
+    within: frozenset[str] | None = None
+    """The templates that there are for the caller; None for all, and for targets besides templates."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Started:
@@ -68,7 +71,7 @@ def start(
         met = idempotency.meet(ws, options.once, cause, at, cancelling)
         if met.run is not None:
             return Started(run=met.run, replayed=True)
-    prepared = prepare(ws, target, configuration, here=options.claim)
+    prepared = prepare(ws, target, configuration, here=options.claim, within=options.within)
     if options.plan is not None:
         plans.check(ws, prepared, options.plan)
     effective, said = prepared.effective, prepared.effective.configuration

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from penstock.control import snapshots, templates
+from penstock.control import reach, snapshots, templates
 from penstock.control.artifacts import resolve as resolve_artifact
 from penstock.control.installation import now
 from penstock.errors import Conflict, InvalidInput, NotFound, fault, pointer
@@ -55,20 +55,27 @@ class Prepared:
 
 
 def prepare(
-    rs: ReadSession, target: Target, configuration: PipelineRunConfiguration, *, here: bool = False
+    rs: ReadSession,
+    target: Target,
+    configuration: PipelineRunConfiguration,
+    *,
+    here: bool = False,
+    within: frozenset[str] | None = None,
 ) -> Prepared:
     """Find what `target` means and lay the configuration over it.
 
     Raises `NotFound` for an unknown target, `InvalidInput` with every mistake in the input, and `Conflict` for a snapshot
-    that no launcher can carry out, unless the caller does it (`here`).
+    that no launcher can carry out, unless the caller does it (`here`). With `within` there is nothing besides these templates.
     """
+    if within is not None:
+        _hold(rs, within, target)
     like = runs.get(rs, target.like) if target.like is not None else None
     snapshot, terms, origin = _again(rs, like) if like is not None and not target.named else _resolved(rs, target)
     if not snapshot.runnable and not here:
         raise Conflict(f"This snapshot cannot be run: {snapshot.content.code_note or 'its code was not archived'}.")
     under = _values_of(like, snapshot) if like is not None else None
     effective = resolve(snapshot, configuration, terms, under=under)
-    parameters, given = _frozen_artifacts(rs, snapshot, effective.parameters)
+    parameters, given = _frozen_artifacts(rs, snapshot, effective.parameters, within)
     return Prepared(
         snapshot=snapshot,
         effective=replace(effective, parameters=parameters),
@@ -76,6 +83,17 @@ def prepare(
         terms=terms,
         origin=origin,
     )
+
+
+def _hold(rs: ReadSession, within: frozenset[str], target: Target) -> None:
+    """Raise `NotFound` for all but these templates and their runs."""
+    if target.like is not None:
+        reach.run(rs, within, target.like)
+    if target.template is not None:
+        reach.template(rs, within, target.template)
+    for kind, name in (("snapshot", target.snapshot), ("pipeline", target.pipeline)):
+        if name is not None:
+            raise NotFound(f"There is no {kind} '{name}'.")
 
 
 def snapshot_of(rs: ReadSession, target: Target) -> Snapshot:
@@ -121,7 +139,7 @@ def _values_of(run: Run, snapshot: Snapshot) -> Layer:
 
 
 def _frozen_artifacts(
-    rs: ReadSession, snapshot: Snapshot, parameters: dict[str, Any]
+    rs: ReadSession, snapshot: Snapshot, parameters: dict[str, Any], within: frozenset[str] | None
 ) -> tuple[dict[str, Any], dict[str, Artifact]]:
     """The parameters with each artifact by its id, whatever its name means later; and those artifacts.
 
@@ -133,6 +151,8 @@ def _frozen_artifacts(
         if not is_reference(described) or parameters.get(name) is None:
             continue
         try:
+            if within is not None:
+                reach.artifact(rs, within, str(parameters[name]))
             given[name] = resolve_artifact(rs, str(parameters[name]), at=f"/parameters/{name}")
         except NotFound as error:
             faults += error.errors or [fault(f"/parameters/{name}", error.detail)]

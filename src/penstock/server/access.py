@@ -3,17 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 
-from penstock.control import accounts
+from penstock.control import accounts, reach
 from penstock.control.installation import Installation
 from penstock.errors import Forbidden, Unauthenticated
 from penstock.model.account import OWNER, Permission, Principal
 
 _bearer = HTTPBearer(auto_error=False, description="An API key, or the token of a login.")
+
+WHERE = {"run": "reference", "template": "reference", "step run": "step_run_id", "artifact": "reference"}
+WHERE |= {"decision": "decision_id"}
+"""What an address is about -> the part of it that says which one."""
+
+About = Literal["run", "template", "step run", "artifact", "decision", "list", "any"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a route asks of its caller."""
+
+    permission: Permission
+    about: About | None = None
+    """How a caller who is confined to some templates is held to them. None: such a caller has no business here.
+
+    The noun: the object in the address is looked at before the route is called. "list": the route answers with, or acts
+    on, nothing outside of `Principal.within`. "any": what it answers is nobody's.
+    """
+
+    runs: bool = False
+    """Whether a run may come here with its own token. Of other runs it sees those that its steps have started."""
 
 
 async def installation(request: Request) -> Installation:
@@ -25,29 +48,72 @@ async def installation(request: Request) -> Installation:
 Here = Annotated[Installation, Depends(installation)]
 
 
-def may(permission: Permission) -> Any:
-    """A dependency: the caller, if this permission is theirs; otherwise 401 or 403."""
+def may(permission: Permission, about: About | None = None, *, runs: bool = False) -> Any:
+    """A dependency: the caller, if the route is theirs to use; otherwise 401, 403, or 404 for what is not theirs to see."""
+    rule = Rule(permission, about, runs)
 
     def check(request: Request, here: Here) -> Principal:
-        principal = _principal(request, here)
-        if permission not in principal.permissions:
-            raise Forbidden(f"'{principal.name}' may not {permission.value} here: ask for a role that includes it.")
-        return principal
+        return _admitted(request, here, rule, _principal(request, here))
 
-    check.permission = permission  # type: ignore[attr-defined]  # the test of the route table reads it
+    check.rule = rule  # type: ignore[attr-defined]  # the test of the route table reads it
     return Depends(check)
 
 
-def permission_of(dependency: Callable[..., Any] | None) -> Permission | None:
-    """The permission that a dependency made by `may` asks for."""
-    return getattr(dependency, "permission", None)
+def rule_of(dependency: Callable[..., Any] | None) -> Rule | None:
+    """What a dependency made by `may` asks for."""
+    return getattr(dependency, "rule", None)
 
 
 Reader = Annotated[Principal, may(Permission.READ)]
 Runner = Annotated[Principal, may(Permission.RUN)]
 Writer = Annotated[Principal, may(Permission.WRITE)]
 Manager = Annotated[Principal, may(Permission.MANAGE)]
-Worker = Annotated[Principal, may(Permission.EXECUTE)]
+Worker = Annotated[Principal, may(Permission.EXECUTE, runs=True)]
+WorkReader = Annotated[Principal, may(Permission.READ, runs=True)]
+WorkRunner = Annotated[Principal, may(Permission.RUN, runs=True)]
+
+AnyReader = Annotated[Principal, may(Permission.READ, "any")]
+ListReader = Annotated[Principal, may(Permission.READ, "list")]
+ListRunner = Annotated[Principal, may(Permission.RUN, "list")]
+Starter = Annotated[Principal, may(Permission.RUN, "list", runs=True)]
+
+TemplateReader = Annotated[Principal, may(Permission.READ, "template", runs=True)]
+TemplateWriter = Annotated[Principal, may(Permission.WRITE, "template")]
+TemplateRunner = Annotated[Principal, may(Permission.RUN, "template", runs=True)]
+
+RunReader = Annotated[Principal, may(Permission.READ, "run", runs=True)]
+RunRunner = Annotated[Principal, may(Permission.RUN, "run", runs=True)]
+RunWriter = Annotated[Principal, may(Permission.WRITE, "run")]
+
+StepReader = Annotated[Principal, may(Permission.READ, "step run")]
+DecisionReader = Annotated[Principal, may(Permission.READ, "decision")]
+ArtifactReader = Annotated[Principal, may(Permission.READ, "artifact", runs=True)]
+ArtifactRunner = Annotated[Principal, may(Permission.RUN, "artifact", runs=True)]
+
+
+def _admitted(request: Request, here: Installation, rule: Rule, who: Principal) -> Principal:
+    """The caller as this route may take them. The noun is that of the route, never the look of the address."""
+    template: str = request.scope["route"].path_format
+    noun = template.removeprefix("/api/v1/").lstrip("/").partition("/")[0]
+    within = who.reach(rule.permission, noun)
+    if within is not None and (not within or rule.about is None):
+        limits = f", being confined to {', '.join(sorted(within))}" if within else ""
+        raise Forbidden(
+            f"'{who.name}' may not {rule.permission.value} {noun.replace('_', ' ')} here{limits}: "
+            "ask for a role, a grant or a key that includes it."
+        )
+    if who.kind == "run" and not rule.runs:
+        raise Forbidden("A run does not come here with its own token: it reports for itself, and starts other runs.")
+    if who.kind == "run" and rule.permission is not Permission.EXECUTE:  # who reports is told by the journal
+        accounts.check_alive(here, who)
+    if (within is not None or who.kind == "run") and rule.about in reach.CHECKS:
+        reference = request.path_params[WHERE[rule.about]]
+        with here.db.read() as session:
+            if within is not None:
+                reach.CHECKS[rule.about](session, within, reference)
+            elif rule.about == "run":
+                reach.family(session, str(who.run_id), reference)
+    return replace(who, within=within) if within is not None else who
 
 
 def _principal(request: Request, here: Installation) -> Principal:

@@ -13,11 +13,11 @@ import msgspec
 from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from penstock.control import decisions, replays, runs
+from penstock.control import decisions, reach, replays, runs
 from penstock.control.idempotency import Once
 from penstock.control.installation import Installation
 from penstock.control.targets import Target
-from penstock.errors import InvalidInput, PenstockError, fault
+from penstock.errors import Forbidden, InvalidInput, PenstockError, fault
 from penstock.model.account import Principal
 from penstock.model.configuration import PipelineRunConfiguration, said
 from penstock.model.decision import Verdict
@@ -27,7 +27,7 @@ from penstock.model.preference import preferred_wait
 from penstock.model.run import Cause, Run, RunState
 from penstock.server.bodies import Strict, answer
 from penstock.store import runs as stored
-from penstock.store.session import WriteSession
+from penstock.store.session import ReadSession, WriteSession
 
 
 def plain(body: PipelineRunConfiguration) -> PipelineRunConfiguration:
@@ -127,9 +127,11 @@ def start(here: Installation, wish: Trigger, options: runs.Options) -> runs.Star
 
 def _start(here: Installation, wish: Trigger, options: runs.Options, session: WriteSession) -> runs.Started:
     cause = wish.cause()
+    _check_parent(session, wish)
     if wish.replay is not None:
         cause = replays.cause(session, wish.replay, wish.target, cause)
-    started = runs.start(session, here, wish.target, wish.configuration, options, cause)
+    confined = replace(options, within=wish.principal.within)
+    started = runs.start(session, here, wish.target, wish.configuration, confined, cause)
     verdict = _verdict(started)
     decisions.taken(session, wish.target, started.run, cause, verdict, _key(options))
     session.after_commit(lambda: here.metrics.decided(verdict))
@@ -143,6 +145,16 @@ def _refused(here: Installation, wish: Trigger, options: runs.Options, error: Pe
 
 def _key(options: runs.Options) -> str | None:
     return options.once.key.key if options.once is not None else None
+
+
+def _check_parent(session: ReadSession, wish: Trigger) -> None:
+    """A run is the parent of what it starts; a caller who does not see a run cannot name it as parent."""
+    if wish.parent is None:
+        return
+    if wish.principal.kind == "run" and wish.parent.run_id != wish.principal.run_id:
+        raise Forbidden("A run starts other runs for itself only: `step_run` names another one.")
+    if wish.principal.within is not None:
+        reach.run(session, wish.principal.within, wish.parent.run_id)
 
 
 def _ticket(here: Installation, run: Run) -> Ticket:

@@ -26,6 +26,8 @@ _BY_ID = _ACCOUNTS.where(accounts.c.id == bindparam("ref"))
 _BY_NAME = _ACCOUNTS.where(accounts.c.name == bindparam("ref"))
 _DELETE = delete(accounts).where(accounts.c.id == bindparam("id"))
 
+_SAVE = update(accounts).where(accounts.c.id == bindparam("ref"))
+
 _INSERT_KEY = into(api_keys)
 _INSERT_SECRET = into(api_key_secrets)
 _KEYS = select(*_KEY.columns).where(api_keys.c.account_id == bindparam("account"))
@@ -42,6 +44,7 @@ _RETIRE = (
 _DROP_RETIRED = delete(api_key_secrets).where(
     api_key_secrets.c.key_id == bindparam("key"), api_key_secrets.c.valid_until <= bindparam("now")
 )
+_SHOW = update(api_keys).where(api_keys.c.id == bindparam("key")).values(prefix=bindparam("shown"))
 _TOUCH = update(api_keys).where(api_keys.c.id == bindparam("key")).values(last_used=bindparam("at"))
 _CREDENTIAL = (
     select(*_ACCOUNT.columns, *_KEY.columns, api_key_secrets.c.digest, api_key_secrets.c.valid_until)
@@ -83,6 +86,12 @@ def page(rs: ReadSession, window: Window, *, name: str | None = None, kind: str 
     return cut(rs, statement, accounts.c.id, window, _ACCOUNT.made)
 
 
+def save(ws: WriteSession, account: Account) -> None:
+    """Write what may change of an account: role, grants, description, state."""
+    values = {name: getattr(account, name) for name in ("role", "grants", "description", "active")}
+    ws.change(_SAVE, {"ref": account.id, **values})
+
+
 def remove(ws: WriteSession, account_id: str) -> bool:
     """Remove the account with all its keys; whether it was there."""
     return ws.change(_DELETE, {"id": account_id}) == 1
@@ -110,6 +119,7 @@ def rotate_key(ws: WriteSession, key_id: str, text: KeyText, *, now: datetime, u
     ws.change(_RETIRE, {"key": key_id, "until": until})
     ws.change(_DROP_RETIRED, {"key": key_id, "now": now})
     ws.change(_INSERT_SECRET, _secret_row(key_id, text))
+    ws.change(_SHOW, {"key": key_id, "shown": text.prefix})
 
 
 def revoke_key(ws: WriteSession, key_id: str) -> bool:

@@ -14,6 +14,7 @@ from penstock.ids import is_id
 from penstock.model.artifact import Artifact, Use, parse_reference
 from penstock.store.paging import Slice, Window, cut
 from penstock.store.records import Record
+from penstock.store.runs import ids_within
 from penstock.store.session import ReadSession, WriteSession
 from penstock.store.tables import artifact_uses, artifacts
 from penstock.store.upsert import insert_new
@@ -101,10 +102,21 @@ def get_many(rs: ReadSession, artifact_ids: Iterable[str]) -> dict[str, Artifact
 
 
 def page(
-    rs: ReadSession, window: Window, *, run_id: str | None = None, step: str | None = None, name: str | None = None
+    rs: ReadSession,
+    window: Window,
+    *,
+    run_id: str | None = None,
+    step: str | None = None,
+    name: str | None = None,
+    within: frozenset[str] | None = None,
 ) -> Slice[Artifact]:
-    """Artifacts, newest first: of this run, of the steps with this invocation id, of this name."""
+    """Artifacts, newest first: of this run, of the steps with this invocation id, of this name.
+
+    With `within`, only those that runs of these templates have made.
+    """
     statement = _ARTIFACTS
+    if within is not None:
+        statement = statement.where(artifacts.c.run_id.in_(ids_within(within)))
     if run_id is not None:
         statement = statement.where(artifacts.c.run_id == run_id)
     if step is not None:

@@ -61,9 +61,12 @@ def page(
     template: str | None = None,
     run_id: str | None = None,
     account: str | None = None,
+    within: frozenset[str] | None = None,
 ) -> Slice[Decision]:
-    """Decisions, newest first."""
+    """Decisions, newest first; only those about the templates `within`, if that is given."""
     statement = _DECISIONS
+    if within is not None:
+        statement = statement.where(decisions.c.template.in_(sorted(within)))
     for column, wanted in (("verdict", verdict), ("template", template), ("run_id", run_id), ("account", account)):
         if wanted is not None:
             statement = statement.where(decisions.c[column] == wanted)

@@ -162,6 +162,8 @@ class RunFilter:
 
     created_after: datetime | None = None
     created_before: datetime | None = None
+    within: frozenset[str] | None = None
+    """Names of templates: only their runs."""
 
 
 def insert(ws: WriteSession, run: Run, place: Place | None = None) -> None:
@@ -374,15 +376,27 @@ def get_step(rs: ReadSession, step_run_id: str) -> StepRun:
 
 
 def page_steps(
-    rs: ReadSession, window: Window, *, run_id: str | None = None, states: tuple[StepState, ...] = ()
+    rs: ReadSession,
+    window: Window,
+    *,
+    run_id: str | None = None,
+    states: tuple[StepState, ...] = (),
+    within: frozenset[str] | None = None,
 ) -> Slice[StepRun]:
-    """Step runs, newest first."""
+    """Step runs, newest first; only those in runs of the templates `within`, if that is given."""
     statement = _STEP_RUNS
+    if within is not None:
+        statement = statement.where(step_runs.c.run_id.in_(ids_within(within)))
     if run_id is not None:
         statement = statement.where(step_runs.c.run_id == run_id)
     if states:
         statement = statement.where(step_runs.c.state.in_(states))
     return cut(rs, statement, step_runs.c.id, window, _STEP_RUN.made)
+
+
+def ids_within(within: frozenset[str]) -> Select[Any]:
+    """The ids of the runs of the templates with these names, to look for what belongs to them."""
+    return select(runs.c.id).where(runs.c.template_name.in_(sorted(within)))
 
 
 def _filtered(wanted: RunFilter) -> Select[Any]:
@@ -408,6 +422,8 @@ def _filtered(wanted: RunFilter) -> Select[Any]:
         first, *others = wanted.tags
         statement = statement.join(run_tags, run_tags.c.run_id == runs.c.id).where(run_tags.c.tag == first)
         statement = statement.where(*(_has_too(tag) for tag in others))
+    if wanted.within is not None:
+        statement = statement.where(runs.c.template_name.in_(sorted(wanted.within)))
     return statement
 
 

@@ -142,11 +142,14 @@ def page(
     pipeline: str | None = None,
     tags: Sequence[str] = (),
     words: Sequence[str] = (),
+    within: frozenset[str] | None = None,
 ) -> Slice[Template]:
-    """Templates, newest first: with this name, of the pipeline with this id or name, with all these tags, and all these
-    words in the name.
+    """Templates, newest first: with this name, of the pipeline with this id or name, with all these tags and words, `within`
+    these names.
     """
     statement = _ALL
+    if within is not None:
+        statement = statement.where(templates.c.name.in_(sorted(within)))
     if name is not None:
         statement = statement.where(templates.c.name == name)
     if pipeline is not None:

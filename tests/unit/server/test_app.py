@@ -12,8 +12,8 @@ from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, iter_route_contexts
 
-from penstock.model.account import Permission
-from penstock.server.access import permission_of
+from penstock.model.account import NOUNS
+from penstock.server.access import WHERE, Rule, rule_of
 from tests.unit.server.conftest import ask
 
 OPEN = {
@@ -27,29 +27,41 @@ OPEN = {
 WRITING = {"POST", "PUT", "PATCH", "DELETE"}
 
 
-def table(app: FastAPI) -> Iterator[tuple[str, str, Permission | None]]:
+def table(app: FastAPI) -> Iterator[tuple[str, str, Rule | None]]:
     for context in iter_route_contexts(app.routes):
         route = context.original_route
-        permission = _permission(route.dependant) if isinstance(route, APIRoute) else None
+        rule = _rule(route.dependant) if isinstance(route, APIRoute) else None
         for method in context.methods or ():
-            yield method, str(context.path), permission
+            yield method, str(context.path), rule
 
 
-def _permission(dependant: Dependant) -> Permission | None:
-    found = [permission_of(one.call) for one in dependant.dependencies]
+def _rule(dependant: Dependant) -> Rule | None:
+    found = [rule_of(one.call) for one in dependant.dependencies]
     return next((one for one in found if one is not None), None)
 
 
 def test_every_route_names_its_permission_in_its_signature(app: FastAPI) -> None:
     routes = list(table(app))
     assert len(routes) > 35
-    assert {(method, path) for method, path, permission in routes if permission is None} == OPEN
+    assert {(method, path) for method, path, rule in routes if rule is None} == OPEN
 
 
 def test_no_route_that_changes_something_is_content_with_reading(app: FastAPI) -> None:
     asking = {"/api/v1/step_runs/lookup", "/api/v1/step_runs/take"}  # questions that workers ask, as records
-    content = {path for method, path, permission in table(app) if method in WRITING and permission is Permission.READ}
+    reading = [path for method, path, rule in table(app) if method in WRITING and rule and rule.permission == "read"]
+    content = set(reading)
     assert content == asking
+
+
+def test_every_noun_that_is_served_is_one_that_a_key_can_be_narrowed_to(app: FastAPI) -> None:
+    served = {path.removeprefix("/api/v1/").partition("/")[0] for _, path, rule in table(app) if rule is not None}
+    assert served == set(NOUNS)
+
+
+def test_a_route_for_confined_callers_about_an_object_has_it_in_its_address(app: FastAPI) -> None:
+    for method, path, rule in table(app):
+        if rule is not None and rule.about in WHERE:
+            assert f"{{{WHERE[rule.about]}" in path, (method, path)
 
 
 @pytest.mark.parametrize("credential", [None, "Bearer psk_wrong", "Basic eDp5", "Bearer", "Bearer a.b.c"])

@@ -16,7 +16,7 @@ from penstock.control.installation import Installation
 from penstock.control.stacks import DEFAULT
 from penstock.errors import found as must_find
 from penstock.model.artifact import Artifact, Lineage, Pruned
-from penstock.server.access import Here, Manager, Reader, Runner
+from penstock.server.access import ArtifactReader, ArtifactRunner, Here, ListReader, Manager, Reader, WorkRunner
 from penstock.server.bodies import REPORT, ListQuery, Page, Strict, answer, listing, record
 from penstock.server.noun import Noun
 from penstock.stack.contracts import ArtifactStore
@@ -62,7 +62,7 @@ class PruneArtifacts(Strict):
 
 @router.post("", response_model=Artifact, status_code=201, openapi_extra=REPORT)
 def register_artifact(
-    request: Request, here: Here, _: Runner, wanted: Annotated[Artifact, record(Artifact)]
+    request: Request, here: Here, _: WorkRunner, wanted: Annotated[Artifact, record(Artifact)]
 ) -> Response:
     """Keep the record of a value whose files are in the artifact store already."""
     store = _store(request, here)
@@ -71,10 +71,10 @@ def register_artifact(
 
 
 @router.get("", response_model=Page[Artifact])
-def list_artifacts(here: Here, _: Reader, query: Annotated[ArtifactQuery, Query()]) -> Response:
+def list_artifacts(here: Here, who: ListReader, query: Annotated[ArtifactQuery, Query()]) -> Response:
     """All artifacts, newest first."""
     with here.db.read() as session:
-        return listing(stored.page(session, query.window, **query.filters()), query)
+        return listing(stored.page(session, query.window, **query.filters(), within=who.within), query)
 
 
 @router.post("/prune", response_model=Pruned)
@@ -86,14 +86,14 @@ def prune_artifacts(request: Request, here: Here, _: Manager, wanted: PruneArtif
 
 
 @router.get("/{reference}", response_model=Artifact)
-def get_artifact(here: Here, _: Reader, reference: str) -> Response:
+def get_artifact(here: Here, _: ArtifactReader, reference: str) -> Response:
     """One artifact: by id, by name (its latest version), or as `name@version`."""
     with here.db.read() as session:
         return answer(artifacts.resolve(session, reference))
 
 
 @router.patch("/{reference}", response_model=Artifact)
-def annotate_artifact(here: Here, _: Runner, reference: str, wanted: AnnotateArtifact) -> Response:
+def annotate_artifact(here: Here, _: ArtifactRunner, reference: str, wanted: AnnotateArtifact) -> Response:
     """Note metadata and tags on an artifact. Nothing else of it can be changed."""
     notes = artifacts.Notes(**wanted.model_dump())
     with here.db.write() as session:
@@ -108,7 +108,7 @@ def get_lineage(here: Here, _: Reader, reference: str, query: Annotated[LineageQ
 
 
 @router.get("/{reference}/files/{name:path}", response_class=StreamingResponse)
-def get_artifact_file(request: Request, here: Here, _: Reader, reference: str, name: str) -> Response:
+def get_artifact_file(request: Request, here: Here, _: ArtifactReader, reference: str, name: str) -> Response:
     """One file of an artifact, as an attachment that no browser executes."""
     with here.db.read() as session:
         artifact = artifacts.resolve(session, reference)

@@ -17,7 +17,7 @@ from penstock.model.bulk import Done, Outcome
 from penstock.model.configuration import PipelineRunConfiguration
 from penstock.model.run import Run, RunState
 from penstock.model.words import sought
-from penstock.server.access import Here, Runner
+from penstock.server.access import Here, ListRunner
 from penstock.server.bodies import SOUGHT, Strict, answer
 from penstock.server.noun import Noun
 from penstock.server.triggers import Trigger, once, plain, start, stop
@@ -42,8 +42,8 @@ class Where(Strict):
     created_before: AwareDatetime | None = None
     parent_run_id: str | None = None
 
-    def filter(self) -> RunFilter:
-        """The same for the store."""
+    def filter(self, within: frozenset[str] | None) -> RunFilter:
+        """The same for the store; of these templates only, if the caller is confined to some."""
         return RunFilter(
             states=self.state,
             pipeline=self.pipeline,
@@ -57,6 +57,7 @@ class Where(Strict):
             created_after=self.created_after,
             created_before=self.created_before,
             parent=self.parent_run_id,
+            within=within,
         )
 
 
@@ -83,21 +84,21 @@ class ReplayMany(PipelineRunConfiguration):
 
 
 @router.post("/cancel", response_model=Outcome)
-def cancel_runs(request: Request, here: Here, _: Runner, wanted: CancelMany) -> Response:
+def cancel_runs(request: Request, here: Here, who: ListRunner, wanted: CancelMany) -> Response:
     """Cancel all runs that fit, with the runs that their steps have started; at most a thousand at a time."""
-    where = wanted.where.filter()
+    where = wanted.where.filter(who.within)
     found = bulk.chosen(here, where, everything=wanted.all, ended=False, cursor=wanted.cursor)
     deed = _as_it_is if wanted.dry_run else partial(_cancelled, request, here)
     return _outcome(wanted.dry_run, found, bulk.each(found.runs, deed))
 
 
 @router.post("/replay", response_model=Outcome)
-def replay_runs(request: Request, here: Here, who: Runner, wanted: ReplayMany) -> Response:
+def replay_runs(request: Request, here: Here, who: ListRunner, wanted: ReplayMany) -> Response:
     """Start a run like each of those that fit; at most a thousand at a time. With an `Idempotency-Key`, one like each.
 
     Of a run and its replays that fit alike, only the run itself is meant.
     """
-    where = wanted.where.filter()
+    where = wanted.where.filter(who.within)
     found = bulk.chosen(here, where, everything=wanted.all, ended=True, cursor=wanted.cursor)
     deed = partial(_rehearsed if wanted.dry_run else _replayed, request, here, who, wanted)
     return _outcome(wanted.dry_run, found, bulk.each(bulk.originals(found.runs), deed))
@@ -129,7 +130,7 @@ def _rehearsed(_: Request, here: Installation, who: Principal, wanted: ReplayMan
     assert wish.replay is not None
     with here.db.read() as session:
         replays.cause(session, wish.replay, wish.target, wish.cause())
-        prepare(session, wish.target, wish.configuration)
+        prepare(session, wish.target, wish.configuration, within=who.within)
     return run
 
 

@@ -11,7 +11,7 @@ from fastapi.responses import FileResponse
 from penstock.control.installation import Installation, now
 from penstock.errors import NotFound
 from penstock.model import archive
-from penstock.server.access import Here, Reader, Writer
+from penstock.server.access import Here, WorkReader, Writer
 from penstock.server.bodies import takes
 from penstock.server.noun import Noun
 from penstock.store import code
@@ -39,7 +39,7 @@ async def put_code(request: Request, here: Here, _: Writer, digest: Digest) -> R
 
 @router.get("/{digest}", response_class=FileResponse)
 @router.head("/{digest}", response_class=FileResponse, include_in_schema=False)
-def get_code(here: Here, _: Reader, digest: Digest) -> Response:
+def get_code(here: Here, _: WorkReader, digest: Digest) -> Response:
     """The code archive under this SHA-256."""
     path = code.path(here.code_directory, digest)
     if not path.is_file():

@@ -8,7 +8,7 @@ from fastapi import Query, Response
 from pydantic import Field
 
 from penstock.model.decision import Decision, Verdict
-from penstock.server.access import Here, Reader
+from penstock.server.access import DecisionReader, Here, ListReader
 from penstock.server.bodies import ListQuery, Page, answer, listing
 from penstock.server.noun import Noun
 from penstock.store import decisions
@@ -26,14 +26,14 @@ class DecisionQuery(ListQuery):
 
 
 @router.get("", response_model=Page[Decision])
-def list_decisions(here: Here, _: Reader, query: Annotated[DecisionQuery, Query()]) -> Response:
+def list_decisions(here: Here, who: ListReader, query: Annotated[DecisionQuery, Query()]) -> Response:
     """What became of attempts to start a run, refused ones too, newest first."""
     with here.db.read() as session:
-        return listing(decisions.page(session, query.window, **query.filters()), query)
+        return listing(decisions.page(session, query.window, **query.filters(), within=who.within), query)
 
 
 @router.get("/{decision_id}", response_model=Decision)
-def get_decision(here: Here, _: Reader, decision_id: str) -> Response:
+def get_decision(here: Here, _: DecisionReader, decision_id: str) -> Response:
     """One decision, by id."""
     with here.db.read() as session:
         return answer(decisions.get(session, decision_id))

@@ -17,7 +17,7 @@ from penstock.model.plan import Plan
 from penstock.model.run import Run
 from penstock.model.template import AliasMove, Template, TemplateDetail, named
 from penstock.model.terms import Terms
-from penstock.server.access import Here, Reader, Runner, Writer
+from penstock.server.access import Here, ListReader, TemplateReader, TemplateRunner, TemplateWriter, Writer
 from penstock.server.bodies import SOUGHT, ListQuery, Page, Strict, answer, listing
 from penstock.server.noun import Noun
 from penstock.server.template_openapi import describe
@@ -96,44 +96,52 @@ def publish_template(request: Request, here: Here, _: Writer, wanted: PublishTem
 
 
 @router.get("", response_model=Page[Template])
-def list_templates(here: Here, _: Reader, query: Annotated[TemplateQuery, Query()]) -> Response:
+def list_templates(here: Here, who: ListReader, query: Annotated[TemplateQuery, Query()]) -> Response:
     """All run templates, newest first."""
     pipeline, words = query.reference("pipeline"), query.sought(query.q)
     with here.db.read() as session:
-        found = stored.page(session, query.window, name=query.name, pipeline=pipeline, tags=query.tag, words=words)
+        found = stored.page(
+            session,
+            query.window,
+            name=query.name,
+            pipeline=pipeline,
+            tags=query.tag,
+            words=words,
+            within=who.within,
+        )
         return listing(found, query)
 
 
 @router.get("/{reference}", response_model=TemplateDetail)
-def get_template(here: Here, _: Reader, reference: str) -> Response:
+def get_template(here: Here, _: TemplateReader, reference: str) -> Response:
     """One run template (`id`, `name`, `name@vN` or `name@alias`) with its parameters and a configuration ready to edit."""
     with here.db.read() as session:
         return answer(templates.describe(session, reference).plain())
 
 
 @router.get("/{reference}/openapi.json", response_model=dict[str, Any])
-def get_template_openapi(here: Here, _: Reader, reference: str) -> Response:
+def get_template_openapi(here: Here, _: TemplateReader, reference: str) -> Response:
     """The OpenAPI document of one version of the template, from which a typed client can be generated."""
     with here.db.read() as session:
         return answer(describe(*templates.content_of(session, reference)))
 
 
 @router.patch("/{reference}", response_model=Template)
-def annotate_template(here: Here, _: Writer, reference: str, wanted: AnnotateTemplate) -> Response:
+def annotate_template(here: Here, _: TemplateWriter, reference: str, wanted: AnnotateTemplate) -> Response:
     """Put tags on a run template and take others off."""
     with here.db.write() as session:
         return answer(templates.annotate(session, reference, add=wanted.add_tags, remove=wanted.remove_tags))
 
 
 @router.get("/{reference}/usage", response_model=list[Usage])
-def template_usage(here: Here, _: Reader, reference: str) -> Response:
+def template_usage(here: Here, _: TemplateReader, reference: str) -> Response:
     """Who has called the template, how often, and what became of it, as far back as decisions are kept."""
     with here.db.read() as session:
         return answer(usage.of_template(session, here, templates.meant(session, reference)[0]))
 
 
 @router.get("/{reference}/diff", response_model=Difference)
-def diff_template(here: Here, _: Reader, reference: str, query: Annotated[DiffQuery, Query()]) -> Response:
+def diff_template(here: Here, _: TemplateReader, reference: str, query: Annotated[DiffQuery, Query()]) -> Response:
     """What is different between two versions, and which presets and recent callers the newer one would refuse."""
     with here.db.read() as session:
         return answer(differences.between(session, reference, named(query.before), named(query.after)))
@@ -142,7 +150,7 @@ def diff_template(here: Here, _: Reader, reference: str, query: Annotated[DiffQu
 @router.put("/{reference}/terms", response_model=Template)
 def set_terms(
     here: Here,
-    _: Writer,
+    _: TemplateWriter,
     reference: str,
     terms: Terms,
     revision: Annotated[int | None, Query(ge=1, description="Only over the terms of this revision.")] = None,
@@ -154,7 +162,7 @@ def set_terms(
 
 
 @router.put("/{reference}/aliases/{alias}", response_model=Template)
-def promote_template(here: Here, who: Writer, reference: str, alias: str, wanted: Promote) -> Response:
+def promote_template(here: Here, who: TemplateWriter, reference: str, alias: str, wanted: Promote) -> Response:
     """Have an alias mean a version. A version that would refuse callers who are right today is itself refused (409)."""
     promotion = aliases.Promotion(
         version=named(wanted.version),
@@ -169,28 +177,30 @@ def promote_template(here: Here, who: Writer, reference: str, alias: str, wanted
 
 
 @router.get("/{reference}/aliases/{alias}", response_model=list[AliasMove])
-def alias_history(here: Here, _: Reader, reference: str, alias: str) -> Response:
+def alias_history(here: Here, _: TemplateReader, reference: str, alias: str) -> Response:
     """Which versions an alias has meant, newest first."""
     with here.db.read() as session:
         return answer(aliases.moves(session, reference, alias))
 
 
 @router.post("/{reference}/aliases/{alias}/rollback", response_model=Template)
-def rollback_template(here: Here, who: Writer, reference: str, alias: str, wanted: Rollback | None = None) -> Response:
+def rollback_template(
+    here: Here, who: TemplateWriter, reference: str, alias: str, wanted: Rollback | None = None
+) -> Response:
     """Have an alias mean what it meant before its last move."""
     with here.db.write() as session:
         return answer(aliases.rollback(session, reference, alias, who, note=wanted.note if wanted else None))
 
 
 @router.delete("/{reference}/aliases/{alias}", response_model=Template)
-def remove_alias(here: Here, who: Writer, reference: str, alias: str) -> Response:
+def remove_alias(here: Here, who: TemplateWriter, reference: str, alias: str) -> Response:
     """Take an alias away; its history stays."""
     with here.db.write() as session:
         return answer(aliases.remove(session, reference, alias, who))
 
 
 @router.delete("/{reference}", status_code=204)
-def delete_template(here: Here, _: Writer, reference: str) -> Response:
+def delete_template(here: Here, _: TemplateWriter, reference: str) -> Response:
     """Remove a run template; its snapshots and runs stay."""
     with here.db.write() as session:
         templates.delete(session, reference)
@@ -199,19 +209,19 @@ def delete_template(here: Here, _: Writer, reference: str) -> Response:
 
 @router.post("/{reference}/plan", response_model=Plan)
 def plan_template(
-    here: Here, _: Runner, reference: str, configuration: PipelineRunConfiguration | None = None
+    here: Here, who: TemplateRunner, reference: str, configuration: PipelineRunConfiguration | None = None
 ) -> Response:
     """What a trigger would do, step by step, and a token: sent with the trigger (`Plan-Token`), it holds it to this."""
     with here.db.read() as session:
         target = Target(template=reference)
-        return answer(plans.plan(session, here, target, configuration or PipelineRunConfiguration()))
+        return answer(plans.plan(session, here, target, configuration or PipelineRunConfiguration(), within=who.within))
 
 
 @router.post("/{reference}/runs", response_model=Run, status_code=202)
 async def run_template(
     request: Request,
     here: Here,
-    who: Runner,
+    who: TemplateRunner,
     reference: str,
     configuration: PipelineRunConfiguration | None = None,
 ) -> Response:

@@ -13,17 +13,25 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime, Field
 
-from penstock.control import differences, journal, plans, replays, runs, why
+from penstock.control import differences, journal, plans, reach, replays, runs, why
 from penstock.control.installation import Installation
 from penstock.control.targets import Target
-from penstock.errors import Forbidden
+from penstock.errors import Forbidden, StaleFence
 from penstock.model.comparison import Comparison
 from penstock.model.configuration import PipelineRunConfiguration
 from penstock.model.plan import Plan
 from penstock.model.preference import preferred_wait
 from penstock.model.run import Batch, Receipt, Run, RunState, StepRun
 from penstock.model.why import Why
-from penstock.server.access import Here, Reader, Runner, Worker, Writer
+from penstock.server.access import (
+    Here,
+    ListReader,
+    RunReader,
+    RunRunner,
+    RunWriter,
+    Starter,
+    Worker,
+)
 from penstock.server.bodies import REPORT, SOUGHT, ListQuery, Page, Strict, answer, listing, record
 from penstock.server.noun import Noun
 from penstock.server.routes.logs import LogQuery, log_page
@@ -109,22 +117,22 @@ class EventQuery(ListQuery):
 
 
 @router.post("", response_model=Run, status_code=202)
-async def start_run(request: Request, here: Here, who: Runner, wanted: StartRun) -> Response:
+async def start_run(request: Request, here: Here, who: Starter, wanted: StartRun) -> Response:
     """Start a run of a template, a snapshot or a pipeline."""
     target = Target(template=wanted.template, snapshot=wanted.snapshot_id, pipeline=wanted.pipeline)
     return await trigger(request, here, Trigger(target, plain(wanted), who, wanted.step_run, wanted.claim))
 
 
 @router.post("/plan", response_model=Plan)
-def plan_run(here: Here, _: Runner, wanted: PlanRun) -> Response:
+def plan_run(here: Here, who: Starter, wanted: PlanRun) -> Response:
     """What a trigger would do, step by step, and a token: sent with the trigger (`Plan-Token`), it holds it to this."""
     target = Target(template=wanted.template, snapshot=wanted.snapshot_id, pipeline=wanted.pipeline)
     with here.db.read() as session:
-        return answer(plans.plan(session, here, target, plain(wanted)))
+        return answer(plans.plan(session, here, target, plain(wanted), within=who.within))
 
 
 @router.get("", response_model=Page[Run])
-def list_runs(here: Here, _: Reader, query: Annotated[RunQuery, Query()]) -> Response:
+def list_runs(here: Here, who: ListReader, query: Annotated[RunQuery, Query()]) -> Response:
     """All runs, newest first."""
     wanted = stored.RunFilter(
         states=tuple(query.state),
@@ -139,13 +147,14 @@ def list_runs(here: Here, _: Reader, query: Annotated[RunQuery, Query()]) -> Res
         created_after=query.created_after,
         created_before=query.created_before,
         parent=query.parent_run_id,
+        within=who.within,
     )
     with here.db.read() as session:
         return listing(stored.page(session, query.window, wanted), query)
 
 
 @router.get("/{reference}", response_model=Run)
-async def get_run(request: Request, here: Here, _: Reader, reference: str) -> Response:
+async def get_run(request: Request, here: Here, _: RunReader, reference: str) -> Response:
     """One run, by id or name. With `Prefer: wait=N` the answer waits until the run has ended."""
     run = await run_in_threadpool(_run, here, reference)
     wait = preferred_wait(request.headers.get("prefer", ""))
@@ -156,22 +165,24 @@ async def get_run(request: Request, here: Here, _: Reader, reference: str) -> Re
 
 @router.get("/{reference}/diff", response_model=Comparison)
 def diff_run(
-    here: Here, _: Reader, reference: str, other: Annotated[str, Query(alias="with", description="Id or name.")]
+    here: Here, who: RunReader, reference: str, other: Annotated[str, Query(alias="with", description="Id or name.")]
 ) -> Response:
     """What is different in another run: versions, values and their origins, inputs, steps, metrics, outputs, times."""
     with here.db.read() as session:
+        if who.within is not None:
+            reach.run(session, who.within, other)
         return answer(differences.of_runs(session, reference, other))
 
 
 @router.get("/{reference}/why", response_model=Why)
-def why_run(here: Here, _: Reader, reference: str) -> Response:
+def why_run(here: Here, _: RunReader, reference: str) -> Response:
     """What the run waits for, who holds it and since when; of one that has ended, why it ended so."""
     with here.db.read() as session:
         return answer(why.why(session, here, reference))
 
 
 @router.patch("/{reference}", response_model=Run)
-def annotate_run(here: Here, _: Runner, reference: str, wanted: AnnotateRun) -> Response:
+def annotate_run(here: Here, _: RunRunner, reference: str, wanted: AnnotateRun) -> Response:
     """Note metadata and tags on a run, whether it has ended or not. Nothing else of it can be changed."""
     notes = runs.Notes(
         metadata=wanted.metadata, add_tags=wanted.add_tags, remove_tags=wanted.remove_tags, step=wanted.step
@@ -181,7 +192,7 @@ def annotate_run(here: Here, _: Runner, reference: str, wanted: AnnotateRun) -> 
 
 
 @router.delete("/{reference}", status_code=204)
-def delete_run(here: Here, _: Writer, reference: str) -> Response:
+def delete_run(here: Here, _: RunWriter, reference: str) -> Response:
     """Remove an ended run with its steps, logs and history; the artifacts that it made stay until they are pruned."""
     with here.db.write() as session:
         runs.delete(session, reference)
@@ -192,7 +203,7 @@ def delete_run(here: Here, _: Writer, reference: str) -> Response:
 def cancel_run(
     request: Request,
     here: Here,
-    _: Runner,
+    _: RunRunner,
     reference: str,
     children: Annotated[bool, Query(description="Also the runs that its steps have started.")] = True,
 ) -> Response:
@@ -208,7 +219,7 @@ def cancel_run(
 
 @router.post("/{reference}/replay", response_model=Run, status_code=202)
 async def replay_run(
-    request: Request, here: Here, who: Runner, reference: str, wanted: ReplayRun | None = None
+    request: Request, here: Here, who: RunRunner, reference: str, wanted: ReplayRun | None = None
 ) -> Response:
     """Start a run like this one, with changes, on another version, or taking over what ended well in it."""
     asked = wanted or ReplayRun()
@@ -219,7 +230,7 @@ async def replay_run(
 
 
 @router.get("/{reference}/steps", response_model=Page[StepRun])
-def list_steps(here: Here, _: Reader, reference: str, query: Annotated[ListQuery, Query()]) -> Response:
+def list_steps(here: Here, _: RunReader, reference: str, query: Annotated[ListQuery, Query()]) -> Response:
     """The steps of a run, in the order in which they were called."""
     with here.db.read() as session:
         run = stored.get(session, reference)
@@ -228,7 +239,7 @@ def list_steps(here: Here, _: Reader, reference: str, query: Annotated[ListQuery
 
 @router.get("/{reference}/logs")
 async def get_run_logs(
-    request: Request, here: Here, _: Reader, reference: str, query: Annotated[LogQuery, Query()]
+    request: Request, here: Here, _: RunReader, reference: str, query: Annotated[LogQuery, Query()]
 ) -> Response:
     """Lines of the run's output after a cursor. With `Prefer: wait=N` the answer waits for a new line or the end."""
     return await log_page(request, here, reference, query)
@@ -236,7 +247,7 @@ async def get_run_logs(
 
 @router.get("/{reference}/events")
 async def get_run_events(
-    request: Request, here: Here, _: Reader, reference: str, query: Annotated[EventQuery, Query()]
+    request: Request, here: Here, _: RunReader, reference: str, query: Annotated[EventQuery, Query()]
 ) -> Response:
     """What happened to a run: as a list, or as a live stream with `Accept: text/event-stream`."""
     run = await run_in_threadpool(_run, here, reference)
@@ -254,6 +265,8 @@ def report_events(here: Here, who: Worker, reference: str, batch: Annotated[Batc
     """Take in a worker's report. 409 if its claim on the run is not valid any more."""
     if who.kind == "run" and who.run_id != reference:
         raise Forbidden("A run reports for itself only.")
+    if who.fence is not None and who.fence != batch.fence:
+        raise StaleFence("This token was made for another claim on the run.")
     with here.db.write() as session:
         return answer(journal.report(session, here, reference, batch))
 

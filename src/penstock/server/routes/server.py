@@ -19,7 +19,7 @@ from penstock.model.account import Principal
 from penstock.model.launch import Orders, Report
 from penstock.model.retention import Swept
 from penstock.model.strict_json import loads
-from penstock.server.access import Here, Manager, Reader, Worker
+from penstock.server.access import AnyReader, Here, Manager, Worker
 from penstock.server.bodies import REPORT, Strict, answer, record, takes
 from penstock.server.noun import Noun
 from penstock.store import runs
@@ -38,8 +38,10 @@ class StopServer(Strict):
 
 
 @router.get("/info")
-def get_info(request: Request, here: Here, _: Reader) -> Response:
-    """What this server is and how busy it is."""
+def get_info(request: Request, here: Here, who: AnyReader) -> Response:
+    """What this server is and how busy it is; only its version for callers who are confined to some templates."""
+    if who.within is not None:
+        return answer({"version": VERSION, "started": here.started})
     with here.db.read() as session:
         active, queued = runs.count_active(session), runs.count_queued(session)
     return answer(
