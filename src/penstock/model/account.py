@@ -54,6 +54,7 @@ NOUNS = (
     "decisions",
     "info",
     "launchers",
+    "metrics",
     "pipeline_snapshots",
     "pipelines",
     "run_templates",

@@ -94,7 +94,7 @@ ArtifactRunner = Annotated[Principal, may(Permission.RUN, "artifact", runs=True)
 def _admitted(request: Request, here: Installation, rule: Rule, who: Principal) -> Principal:
     """The caller as this route may take them. The noun is that of the route, never the look of the address."""
     template: str = request.scope["route"].path_format
-    noun = template.removeprefix("/api/v1/").lstrip("/").partition("/")[0]
+    noun = template.removeprefix("/api/v1").lstrip("/").partition("/")[0]
     within = who.reach(rule.permission, noun)
     if within is not None and (not within or rule.about is None):
         limits = f", being confined to {', '.join(sorted(within))}" if within else ""
