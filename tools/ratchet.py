@@ -33,8 +33,10 @@ def oversized(source: Source) -> Iterator[tuple[str, int, str]]:
         length = (function.end_lineno or function.lineno) - function.lineno + 1
         if length > FUNCTION_LINES:
             yield where, length, f"lines (limit {FUNCTION_LINES})"
-        arguments = _arguments(function)
-        limit = OPTIONS if _is_command(function) else ARGUMENTS
+        command = _is_command(function)
+        # What a command is about stands without a name, and has no default: it is no option.
+        arguments = _arguments(function) - (_needed(function) if command else 0)
+        limit = OPTIONS if command else ARGUMENTS
         if arguments > limit and not source.path.startswith("tests/"):
             yield f"{where}()", arguments, f"arguments (limit {limit})"
 
@@ -58,6 +60,13 @@ def _arguments(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     given = function.args
     names = [argument.arg for argument in [*given.posonlyargs, *given.args, *given.kwonlyargs]]
     return len(names) - (names[:1] in (["self"], ["cls"])) + (given.vararg is not None) + (given.kwarg is not None)
+
+
+def _needed(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """How many of them have no default."""
+    given = function.args
+    named = sum(default is None for default in given.kw_defaults)
+    return len([*given.posonlyargs, *given.args]) - len(given.defaults) + named
 
 
 def complaints(found: Mapping[str, tuple[int, str]], frozen: Mapping[str, int]) -> Iterator[str]:

@@ -125,6 +125,15 @@ class Settings:
     currency: str = "USD"
     """What prices are in; any word will do."""
 
+    callback_allow: str = ""
+    """Networks (`10.1.0.0/16`) whose addresses may be called back though they are not public, with commas between."""
+
+    callback_timeout: float = 15.0
+    """How long a receiver may take to answer a callback."""
+
+    keep_callbacks: float = 30 * 24 * 3600.0
+    """How long callbacks are kept that were delivered or given up."""
+
     allow_pickle: bool = False
     """Whether values stored by the pickle fallback may be loaded outside the run that made them."""
 

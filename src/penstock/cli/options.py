@@ -43,6 +43,9 @@ FrozenConfigOption = Annotated[
     ),
 ]
 RunNameOption = Annotated[str | None, typer.Option("--run-name", help="The name of the run.")]
+CallbackUrlOption = Annotated[
+    str | None, typer.Option("--callback-url", metavar="URL", help="Post the end of the run to this address, signed.")
+]
 WaitOption = Annotated[
     bool, typer.Option("--wait/--no-wait", help="Follow the run to its end, or return as soon as it is queued.")
 ]

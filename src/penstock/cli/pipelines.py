@@ -14,6 +14,7 @@ from penstock.author.source import load_source
 from penstock.cli.failures import FAILED
 from penstock.cli.inputs import collect, described
 from penstock.cli.options import (
+    CallbackUrlOption,
     ConfigOption,
     CursorOption,
     FrozenConfigOption,
@@ -75,13 +76,14 @@ def run_pipeline(
     step_param: StepParamOption = [],  # noqa: B006  (Typer copies it)
     config: ConfigOption = None,
     run_name: RunNameOption = None,
+    callback_url: CallbackUrlOption = None,
     wait: WaitOption = True,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Freeze a pipeline, run it, watch the run."""
     client, snapshot = Client(), _pipeline(source).create_snapshot()
     given = collect(lambda: snapshot.content, params=param, step_params=step_param, config=config, run_name=run_name)
-    launched(client, client.snapshots.run(snapshot.id, **given), output, wait=wait)
+    launched(client, client.snapshots.run(snapshot.id, callback_url=callback_url, **given), output, wait=wait)
 
 
 @app.command("create-run-template")
@@ -160,6 +162,7 @@ def run_snapshot(
     step_param: StepParamOption = [],  # noqa: B006  (Typer copies it)
     config: ConfigOption = None,
     run_name: RunNameOption = None,
+    callback_url: CallbackUrlOption = None,
     wait: WaitOption = True,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -167,7 +170,7 @@ def run_snapshot(
     client = Client()
     found = client.snapshots.get(snapshot)
     given = collect(lambda: found.content, params=param, step_params=step_param, config=config, run_name=run_name)
-    launched(client, client.snapshots.run(found.id, **given), output, wait=wait)
+    launched(client, client.snapshots.run(found.id, callback_url=callback_url, **given), output, wait=wait)
 
 
 def _pipeline(source: str, config: Path | None = None) -> Pipeline:

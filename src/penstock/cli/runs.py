@@ -11,6 +11,7 @@ import typer
 
 from penstock.cli.inputs import collect
 from penstock.cli.options import (
+    CallbackUrlOption,
     ConfigOption,
     CursorOption,
     OutputOption,
@@ -200,6 +201,7 @@ def replay(
     template: Annotated[str | None, typer.Option("--template", help="On this version: NAME@vN, NAME@ALIAS.")] = None,
     snapshot: Annotated[str | None, typer.Option("--snapshot", help="On this snapshot.")] = None,
     run_name: RunNameOption = None,
+    callback_url: CallbackUrlOption = None,
     wait: WaitOption = True,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -214,7 +216,13 @@ def replay(
         run_name=run_name,
     )
     started = client.runs.replay(
-        before, template=template, snapshot_id=snapshot, from_failure=from_failure, from_step=from_step, **given
+        before,
+        template=template,
+        snapshot_id=snapshot,
+        from_failure=from_failure,
+        from_step=from_step,
+        callback_url=callback_url,
+        **given,
     )
     launched(client, started, output, wait=wait)
 

@@ -10,6 +10,7 @@ import typer
 
 from penstock.cli.inputs import as_yaml, collect, described
 from penstock.cli.options import (
+    CallbackUrlOption,
     ConfigOption,
     CursorOption,
     OutputOption,
@@ -150,6 +151,7 @@ def run(
             "--while-running", help="The key holds until its run has ended: what to do with a run until then."
         ),
     ] = None,
+    callback_url: CallbackUrlOption = None,
     wait: WaitOption = True,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -168,6 +170,8 @@ def run(
             raise InvalidInput("Give --plan to see a plan, or --plan-token to hold a run to one.")
         if idempotency_key is not None:
             raise InvalidInput("--plan starts nothing: an --idempotency-key has no meaning with it.")
+        if callback_url is not None:
+            raise InvalidInput("--plan starts nothing: a --callback-url has no meaning with it.")
         show_plan(client.templates.plan(template, **given), output)
         return
     key: str | IdempotencyKey | None = idempotency_key
@@ -175,7 +179,9 @@ def run(
         if idempotency_key is None:
             raise InvalidInput("--while-running goes with an --idempotency-key.")
         key = IdempotencyKey(key=idempotency_key, until="terminal", on_conflict=while_running)
-    started = client.templates.run(template, plan_token=plan_token, idempotency_key=key, **given)
+    started = client.templates.run(
+        template, plan_token=plan_token, idempotency_key=key, callback_url=callback_url, **given
+    )
     launched(client, started, output, wait=wait)
 
 

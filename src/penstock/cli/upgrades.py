@@ -44,6 +44,7 @@ def sweep(
         "Runs that lose their output": str(found.logs),
         "Runs that lose their history": str(found.events),
         "Decisions": str(found.decisions),
+        "Callbacks": str(found.callbacks),
         "Idempotency keys": str(found.idempotency_keys),
         "Code archives": str(found.code_archives),
     }

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from penstock.client import configuration
 from penstock.client.accounts import Accounts
 from penstock.client.artifacts import Artifacts
+from penstock.client.callbacks import Callbacks
 from penstock.client.connection import Connection
 from penstock.client.decisions import Decisions
 from penstock.client.page import Page
@@ -28,6 +29,13 @@ from penstock.model.template import Template, TemplateDetail
 
 if TYPE_CHECKING:
     from uuid import UUID
+
+
+class Trigger(TypedDict, total=False):
+    """What goes with a trigger besides what is to hold for its run."""
+
+    idempotency_key: str | IdempotencyKey | None
+    callback_url: str | None
 
 
 class Client:
@@ -50,6 +58,7 @@ class Client:
         self.accounts = Accounts(connection)
         self.stacks = Stacks(connection)
         self.decisions = Decisions(connection)
+        self.callbacks = Callbacks(connection)
         self.server = Server(connection)
 
     def trigger_pipeline(
@@ -61,7 +70,7 @@ class Client:
         run_configuration: PipelineRunConfiguration | Mapping[str, Any] | None = None,
         config_path: Path | str | None = None,
         synchronous: bool = False,
-        idempotency_key: str | IdempotencyKey | None = None,
+        **how: Unpack[Trigger],
     ) -> Run:
         """Start a run of exactly one of: a pipeline (its latest runnable snapshot), a template, a snapshot.
 
@@ -70,7 +79,8 @@ class Client:
         `config_path`.
         With `synchronous` the run is returned when it has ended; whether it completed is in its `state`.
 
-        However often the request has to be sent, there is one run; with a given `idempotency_key`, one for that key.
+        However often the request has to be sent, there is one run; with an `idempotency_key`, one for that key. Its end is
+        posted to the `callback_url`, signed, until that has taken it.
         """
         _refuse_unless_one(pipeline_name_or_id, template_id, snapshot_name_or_id)
         if run_configuration is not None and config_path is not None:
@@ -78,7 +88,7 @@ class Client:
         given = configuration.read(config_path) if config_path is not None else run_configuration or {}
         wait = LONGEST_WAIT if synchronous else None
         said = configuration.as_arguments(configuration.checked(given))
-        options: dict[str, Any] = {**said, "wait": wait, "idempotency_key": idempotency_key}
+        options: dict[str, Any] = {**said, "wait": wait, **how}
         if snapshot_name_or_id is not None:
             run = self.snapshots.run(snapshot_name_or_id, **options)
         elif template_id is not None:

@@ -17,6 +17,7 @@ from penstock.client.page import LARGEST_PAGE, Page
 from penstock.errors import InvalidInput, ServerUnreachable
 from penstock.ids import new_id
 from penstock.model.bulk import Outcome
+from penstock.model.callback import Callback
 from penstock.model.comparison import Comparison
 from penstock.model.configuration import said
 from penstock.model.idempotency import IdempotencyKey
@@ -72,6 +73,12 @@ class _Claim:
     ticket: Ticket
 
 
+class Start(Configuration, total=False):
+    """What can be given with a start: what is to hold for the run, and who is told of its end."""
+
+    callback_url: str | None
+
+
 class Where(TypedDict, total=False):
     """Which runs are meant: those to which all of it applies, as in `RunFilter`."""
 
@@ -104,14 +111,15 @@ class Runs:
         wait: float | None = None,
         idempotency_key: str | IdempotencyKey | None = None,
         plan_token: str | None = None,
-        **configuration: Unpack[Configuration],
+        **how: Unpack[Start],
     ) -> Run:
         """Start a run of exactly one target: a pipeline's latest snapshot, a template (`name`, `name@vN`), a snapshot.
 
         With `wait` (seconds) the answer comes when the run has ended or the time is up, whichever is first. The request
         has an idempotency key, its own or the one given: it is repeated for some 10 s if need be, and there is one run.
+        Its end is posted to `callback_url`, signed, until that has taken it.
         """
-        body = {**_target(pipeline, template, snapshot_id), **_body(configuration)}
+        body = {**_target(pipeline, template, snapshot_id), **_body(how)}
         options = _patience(wait)
         if plan_token is not None:
             options["headers"] = {**options.get("headers", {}), "Plan-Token": plan_token}
@@ -169,6 +177,10 @@ class Runs:
         """What the run waits for, who holds it and since when; of one that has ended, why it ended so."""
         return self._connection.fetch(Why, "GET", _at(run, "why"))
 
+    def callbacks(self, run: Run | str) -> Page[Callback]:
+        """Who is told of the run's end, and how far that has come."""
+        return self._connection.fetch(Page[Callback], "GET", _at(run, "callbacks"), query={"size": LARGEST_PAGE})
+
     def delete(self, run: Run | str) -> None:
         """Remove an ended run with its steps, logs and history. Raises `Conflict` if it has not ended."""
         self._connection.send("DELETE", _at(run))
@@ -190,16 +202,15 @@ class Runs:
         from_failure: bool = False,
         from_step: str | None = None,
         wait: float | None = None,
-        **configuration: Unpack[Configuration],
+        **how: Unpack[Start],
     ) -> Run:
         """Start a run like this one. What is given besides replaces what it had; a template or snapshot, its version.
 
         With `from_failure` the results of steps that ended well are taken over, where code, parameters and inputs are the
         same; with `from_step` as well, but for this step and all that hang on it. The run itself stays as it is.
         """
-        said_of_it: dict[str, Any] = said(checked(given(**configuration)))
         asked = given(template=template, snapshot_id=snapshot_id, from_step=from_step)
-        body = {**asked, **({"from_failure": True} if from_failure else {}), **said_of_it}
+        body = {**asked, **({"from_failure": True} if from_failure else {}), **_said(how)}
         return self._connection.once(Run, _at(run, "replay"), key=new_id(), json=body, **_patience(wait))
 
     def cancel_many(
@@ -322,9 +333,15 @@ def _target(pipeline: str | None, template: str | None, snapshot_id: str | None)
     return target
 
 
-def _body(configuration: Configuration) -> dict[str, Any]:
+def _said(how: Start | Configuration) -> dict[str, Any]:
+    """What is given with a start, as fields of the request."""
+    configuration = {name: value for name, value in how.items() if name != "callback_url"}
+    return {**said(checked(given(**configuration))), **given(callback_url=how.get("callback_url"))}
+
+
+def _body(how: Start | Configuration) -> dict[str, Any]:
     """A run configuration as fields of the request, with the step that asks, if one does."""
-    body: dict[str, Any] = said(checked(given(**configuration)))
+    body = _said(how)
     caller = inside_step.get()
     if caller is not None:
         run_id, step, report = caller

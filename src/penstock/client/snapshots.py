@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Unpack
 
-from penstock.client.configuration import Configuration
 from penstock.client.connection import Connection, path
 from penstock.client.page import Page
-from penstock.client.runs import Runs
+from penstock.client.runs import Runs, Start
 from penstock.errors import CodeMissing
 from penstock.model.idempotency import IdempotencyKey
 from penstock.model.run import Run
@@ -56,8 +55,8 @@ class Snapshots:
         pipeline: str | None = None,
         wait: float | None = None,
         idempotency_key: str | IdempotencyKey | None = None,
-        **configuration: Unpack[Configuration],
+        **how: Unpack[Start],
     ) -> Run:
         """Start a run of the snapshot with this id or name; the rest is as in `Runs.start`."""
         snapshot_id = ref if pipeline is None else self.get(ref, pipeline=pipeline).id
-        return self._runs.start(snapshot_id=snapshot_id, wait=wait, idempotency_key=idempotency_key, **configuration)
+        return self._runs.start(snapshot_id=snapshot_id, wait=wait, idempotency_key=idempotency_key, **how)

@@ -8,7 +8,7 @@ from typing import Any, TypedDict, Unpack
 from penstock.client.configuration import Configuration
 from penstock.client.connection import Connection, given, path
 from penstock.client.page import Page
-from penstock.client.runs import Runs
+from penstock.client.runs import Runs, Start
 from penstock.model import reading
 from penstock.model.decision import Usage
 from penstock.model.difference import Difference
@@ -130,12 +130,10 @@ class Templates:
         wait: float | None = None,
         idempotency_key: str | IdempotencyKey | None = None,
         plan_token: str | None = None,
-        **configuration: Unpack[Configuration],
+        **how: Unpack[Start],
     ) -> Run:
         """Start a run of the template; the rest is as in `Runs.start`."""
-        return self._runs.start(
-            template=ref, wait=wait, idempotency_key=idempotency_key, plan_token=plan_token, **configuration
-        )
+        return self._runs.start(template=ref, wait=wait, idempotency_key=idempotency_key, plan_token=plan_token, **how)
 
     def plan(self, ref: str, **configuration: Unpack[Configuration]) -> Plan:
         """What `run` with the same would do, step by step; see `Runs.plan`."""

@@ -14,6 +14,9 @@ from contextlib import contextmanager
 QUEUE = "queue"
 """Topic: a run was queued, or a slot became free. Every run has its own id as a topic besides."""
 
+ENDED = "ended"
+"""Topic: a run has ended, or somebody is to be told (again) of the end of one."""
+
 
 class Subscription:
     """One waiter. `wait` is for threads, `wait_async` for coroutines; each ring since the last wait ends one at once."""

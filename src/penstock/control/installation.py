@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
-from penstock.control.bell import Bell
+from penstock.control.bell import ENDED, Bell
 from penstock.control.metrics import Metrics
 from penstock.control.pen import Pen
 from penstock.control.tokens import Signer
+from penstock.model.run import Run
 from penstock.settings import Settings
 from penstock.store.session import Database
 
@@ -44,6 +45,11 @@ class Installation:
     def pen(self) -> Pen:
         """What requests write with that come in numbers."""
         return Pen(self.db)
+
+    def ended(self, run: Run) -> None:
+        """A run came to its end, which is stored."""
+        self.metrics.ended(run)
+        self.bell.ring(ENDED)
 
     @property
     def code_directory(self) -> Path:

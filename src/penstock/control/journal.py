@@ -177,7 +177,7 @@ def _keep(ws: WriteSession, installation: Installation, before: Progress, after:
     topics = [after.run.id] + ([QUEUE] if after.run.lease_owner is None else [])
     ws.after_commit(lambda: installation.bell.ring(*topics))
     if after.run.state.terminal and not before.run.state.terminal:
-        ws.after_commit(lambda: installation.metrics.ended(after.run))
+        ws.after_commit(lambda: installation.ended(after.run))
 
 
 def _uses(run_id: str, event: Event) -> Iterator[Use]:

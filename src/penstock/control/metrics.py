@@ -71,6 +71,12 @@ class Metrics:
         self.leases_lost = Counter(
             "penstock_leases_lost", "Runs whose worker was not heard of for a whole lease.", registry=registry
         )
+        self.callbacks = Counter(
+            "penstock_callbacks",
+            "Tries to tell somebody of the end of a run, by what became of it: delivered, pending (it is tried again), dead.",
+            ("state",),
+            registry=registry,
+        )
         self.in_progress = Gauge(
             "penstock_http_requests_in_progress", "Requests that are being answered.", registry=registry
         )

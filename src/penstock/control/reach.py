@@ -9,7 +9,7 @@ from penstock.errors import NotFound, fault
 from penstock.ids import is_id
 from penstock.model.artifact import Artifact
 from penstock.model.template import parse_reference
-from penstock.store import artifacts, decisions, runs, templates
+from penstock.store import artifacts, callbacks, decisions, runs, templates
 from penstock.store.session import ReadSession
 
 Within = frozenset[str]
@@ -59,6 +59,13 @@ def decision(rs: ReadSession, within: Within, reference: str) -> None:
         raise NotFound(f"There is no decision '{reference}'.")
 
 
+def callback(rs: ReadSession, within: Within, reference: str) -> None:
+    """Raise `NotFound` unless the callback is of a run of these templates."""
+    found = runs.find(rs, callbacks.get(rs, reference).run_id)
+    if found is None or found.template_name not in within:
+        raise NotFound(f"There is no callback '{reference}'.")
+
+
 def holds(rs: ReadSession, within: Within, one: Artifact) -> bool:
     """Whether a run of these templates has made the artifact."""
     made_by = runs.find(rs, one.run_id) if one.run_id is not None else None
@@ -83,5 +90,6 @@ CHECKS: dict[str, Callable[[ReadSession, Within, str], None]] = {
     "step run": step_run,
     "artifact": artifact,
     "decision": decision,
+    "callback": callback,
 }
 """What an address is about -> how to tell whether it is within reach."""

@@ -13,7 +13,7 @@ from penstock.control.health import STALL
 from penstock.control.installation import Installation, now
 from penstock.errors import PenstockError
 from penstock.model.retention import Swept
-from penstock.store import code, decisions, duties, idempotency, retention
+from penstock.store import callbacks, code, decisions, duties, idempotency, retention
 
 log = logging.getLogger("penstock.retention")
 
@@ -54,6 +54,7 @@ def _policies(installation: Installation, at: datetime) -> dict[str, datetime]:
         "events": settings.keep_events,
         "runs": settings.keep_runs,
         "decisions": settings.keep_decisions,
+        "callbacks": settings.keep_callbacks,
         "code_archives": settings.keep_code,
     }
     ages = {name: at - timedelta(seconds=seconds) for name, seconds in kept.items() if seconds > 0}
@@ -90,6 +91,8 @@ def _portion(installation: Installation, name: str, before: datetime) -> int:
             return 0  # another server does it
         if name == "decisions":
             return decisions.purge(session, before)
+        if name == "callbacks":
+            return callbacks.purge(session, before)
         if name == "idempotency_keys":
             return idempotency.purge(session, at)
         assert ids is not None

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from penstock.control import chains, flow, idempotency, plans, snapshots
+from penstock.control import callbacks, chains, flow, idempotency, plans, snapshots
 from penstock.control.bell import QUEUE
 from penstock.control.installation import Installation, now
 from penstock.control.targets import Target, prepare
@@ -40,6 +40,9 @@ class Options:
     within: frozenset[str] | None = None
     """The templates that there are for the caller; None for all, and for targets besides templates."""
 
+    callback: str | None = None
+    """Who is told of the run's end, whoever started it: an address that `callbacks.accepted` has let pass."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Started:
@@ -65,6 +68,20 @@ def start(
     idempotency key of another request, `PlanChanged`, `TooManyRequests` or `AlreadyRunning` for a limit of the template, and `Conflict` for a
     chain of runs that goes round; then nothing was written.
     """
+    started = _started(ws, installation, target, configuration, options, cause)
+    if options.callback is not None:
+        callbacks.register(ws, installation, started.run, options.callback)
+    return started
+
+
+def _started(
+    ws: WriteSession,
+    installation: Installation,
+    target: Target,
+    configuration: PipelineRunConfiguration,
+    options: Options,
+    cause: Cause,
+) -> Started:
     at, met = now(), idempotency.Met()
     if options.once is not None:
         cancelling = partial(cancel_with_children, ws, installation)
@@ -267,7 +284,7 @@ def _note(ws: WriteSession, installation: Installation, run: Run) -> None:
     events.append(ws, run.id, [events.Entry(at=now(), type=f"run_{run.state}", data={"reason": run.reason})])
     ws.after_commit(lambda: installation.bell.ring(run.id, QUEUE))
     if run.state.terminal:
-        ws.after_commit(lambda: installation.metrics.ended(run))
+        ws.after_commit(lambda: installation.ended(run))
 
 
 def cause_of(principal: Principal, *, direct: bool, parent_run_id: str | None, parent_step: str | None) -> Cause:

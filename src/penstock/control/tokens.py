@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import os
 import secrets
 import time
@@ -42,6 +44,10 @@ class Signer:
             )
         except jwt.PyJWTError as error:
             raise Unauthenticated("This token is not valid (any more). Log in again, or use an API key.") from error
+
+    def derived(self, purpose: str) -> bytes:
+        """32 secret bytes of this installation for one purpose; those of one purpose say nothing about any other."""
+        return hmac.digest(self._secret, f"penstock {purpose}".encode(), hashlib.sha256)
 
 
 def load_secret(path: Path) -> bytes:

@@ -28,6 +28,7 @@ class TriggerRequest(BaseModel):
     steps: dict[str, StepValues] = Field(default={}, description="Invocation id -> values for that step alone.")
     run_name: str | None = None
     tags: list[str] = Field(default=[], max_length=50)
+    callback_url: str | None = Field(default=None, description="Who is told of the run's end, where that is offered.")
 
     def configuration(self) -> dict[str, Any]:
         """As keyword arguments of the client's calls."""

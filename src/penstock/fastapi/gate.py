@@ -44,7 +44,9 @@ WAITS = 128
 class Gate:
     """What may be started, by the name under which it is offered."""
 
-    def __init__(self, templates: Iterable[str] | Mapping[str, str], client: Client) -> None:
+    def __init__(
+        self, templates: Iterable[str] | Mapping[str, str], client: Client, *, callbacks: bool = False
+    ) -> None:
         if isinstance(templates, str):
             raise InvalidInput(f"The templates are a list: write [{templates!r}].")
         named = templates if isinstance(templates, Mapping) else {one: one for one in templates}
@@ -55,6 +57,7 @@ class Gate:
             raise InvalidInput(f"{unreachable[0]!r} cannot stand in an address: offer the template under another name.")
         self._offered = {name: (reference, *_meant(reference)) for name, reference in named.items()}
         self._client = client
+        self._callbacks = callbacks
         self._calls = ThreadPoolExecutor(CALLS, thread_name_prefix="penstock-call")
         self._waits = ThreadPoolExecutor(WAITS, thread_name_prefix="penstock-wait")
         self._free = threading.BoundedSemaphore(WAITS)
@@ -76,6 +79,9 @@ class Gate:
     async def start(self, name: str, wanted: TriggerRequest, key: str | None) -> RunView:
         """Start a run; with a `key`, one for all requests that carry it. Raises `NotFound`, `InvalidInput`."""
         reference = self._reference(name)
+        if wanted.callback_url is not None and not self._callbacks:
+            told = "Nobody is called back here: wait for the run, or look at it."
+            raise InvalidInput("This cannot be given here.", errors=[fault("/callback_url", told)])
         said = wanted.configuration()
         try:
             run = await self._call(lambda: self._client.templates.run(reference, idempotency_key=key, **said))

@@ -28,12 +28,14 @@ def trigger_router(
     api_keys: str | Iterable[str] | None,
     header: str = "X-API-Key",
     client: Client | None = None,
+    callbacks: bool = False,
 ) -> APIRouter:
     """Routes for your own FastAPI application, with which its callers start runs of these templates and of no others.
 
     `templates` are names or `name@vN`; a mapping offers them under names of your own. Callers send one of `api_keys` in
     `header`; None leaves it to the application who may call. `client` is the connection to Penstock: without one, that
-    of this process (`PENSTOCK_URL`, a stored login, or the server of this machine), made at the first call.
+    of this process (`PENSTOCK_URL`, a stored login, or the server of this machine), made at the first call. With `callbacks`
+    a trigger may have a `callback_url`, to which Penstock itself then posts the end of the run, whole as it has it.
 
     - `GET /templates`, `GET /templates/{name}`: what can be started, with the schema of its parameters and outputs
     - `GET /templates/{name}/schema`: the JSON Schema of the parameters alone
@@ -43,7 +45,7 @@ def trigger_router(
     Errors are RFC 9457 problem documents with the pointers that Penstock gives. Any number of calls may be under way.
     """
     keys = Keys(api_keys, header)
-    gate = Gate(templates, client or Client())
+    gate = Gate(templates, client or Client(), callbacks=callbacks)
     shown = [] if keys.open else [Depends(APIKeyHeader(name=header, auto_error=False))]  # for the OpenAPI document
     router = APIRouter(route_class=route_class(keys.check), dependencies=shown, tags=["pipelines"])
     missing = _problems(404) if keys.open else _problems(401, 404)

@@ -50,6 +50,7 @@ ROLES: dict[str, frozenset[Permission]] = {
 
 NOUNS = (
     "artifacts",
+    "callbacks",
     "code",
     "decisions",
     "info",

@@ -14,5 +14,6 @@ class Swept:
     events: int
     decisions: int
     idempotency_keys: int
+    callbacks: int
     code_archives: int
     dry_run: bool

@@ -15,6 +15,7 @@ import ssl
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TextIO
 
 import msgspec
@@ -34,7 +35,7 @@ from penstock.server.doors import Server, tcp_socket, tls, unix_socket
 from penstock.server.protocol import Protocol
 from penstock.server.routes.server import StopServer
 from penstock.settings import Settings
-from penstock.store import runs
+from penstock.store import callbacks, runs
 from penstock.store.paging import Window
 from penstock.store.session import Database
 from penstock.version import VERSION
@@ -144,6 +145,8 @@ def _serve(settings: Settings, options: argparse.Namespace, ready: TextIO | None
         sockets.append(tcp)
         host, port = tcp.getsockname()[:2]
         url = f"{'https' if secured else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+    if not options.background:  # what is asked for here goes before the environment
+        settings = replace(settings, host=options.host or settings.host)
     installation = open_installation(settings, f"unix:{path}")
     process = Process(installation, url, secured, idle=settings.idle if options.background else 0)
     try:
@@ -226,7 +229,7 @@ class Process:
     async def _leave_when_idle(self) -> None:
         while self._idle:
             left = self._idle - (time.monotonic() - self._last_request)
-            if left <= 0 and not await run_in_threadpool(self._busy):
+            if left <= 0 and not await run_in_threadpool(self._needed):
                 log.info("leaving: nothing to do for %.0f s", self._idle)
                 self._server.should_exit = True
                 return
@@ -235,6 +238,12 @@ class Process:
     def _busy(self) -> bool:
         with self._installation.db.read() as session:
             return runs.count_active(session) + runs.count_queued(session) > 0
+
+    def _needed(self) -> bool:
+        """Whether there is something to do, now or later: nobody else would start this server again for it."""
+        with self._installation.db.read() as session:
+            told = callbacks.has_open(session)
+        return told or self._busy()
 
     def _cancel_all(self) -> None:
         states = (RunState.QUEUED, *sorted(CLAIMED - {RunState.CANCELLING}))

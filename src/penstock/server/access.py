@@ -17,10 +17,10 @@ from penstock.model.account import OWNER, Permission, Principal
 _bearer = HTTPBearer(auto_error=False, description="An API key, or the token of a login.")
 
 WHERE = {"run": "reference", "template": "reference", "step run": "step_run_id", "artifact": "reference"}
-WHERE |= {"decision": "decision_id"}
+WHERE |= {"decision": "decision_id", "callback": "callback_id"}
 """What an address is about -> the part of it that says which one."""
 
-About = Literal["run", "template", "step run", "artifact", "decision", "list", "any"]
+About = Literal["run", "template", "step run", "artifact", "decision", "callback", "list", "any"]
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,8 @@ RunWriter = Annotated[Principal, may(Permission.WRITE, "run")]
 
 StepReader = Annotated[Principal, may(Permission.READ, "step run")]
 DecisionReader = Annotated[Principal, may(Permission.READ, "decision")]
+CallbackReader = Annotated[Principal, may(Permission.READ, "callback")]
+CallbackRunner = Annotated[Principal, may(Permission.RUN, "callback")]
 ArtifactReader = Annotated[Principal, may(Permission.READ, "artifact", runs=True)]
 ArtifactRunner = Annotated[Principal, may(Permission.RUN, "artifact", runs=True)]
 

@@ -13,6 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from penstock.control import stacks
 from penstock.control.bell import Bell
+from penstock.control.deliverer import Deliverer
 from penstock.control.dispatcher import Dispatcher
 from penstock.control.installation import Installation, now
 from penstock.control.reaper import Reaper
@@ -30,6 +31,7 @@ from penstock.server.rates import Rates
 from penstock.server.routes import (
     artifacts,
     bulk,
+    callbacks,
     code,
     decisions,
     health,
@@ -61,6 +63,7 @@ _NOUNS = (
     run_templates,
     runs,
     bulk,
+    callbacks,
     decisions,
     step_runs,
     artifacts,
@@ -128,6 +131,7 @@ def create_app(installation: Installation, *, url: str | None = None, leave: Lea
     dispatcher = Dispatcher(installation, components.launcher)
     reaper = Reaper(installation)
     sweeper = Sweeper(installation)
+    deliverer = Deliverer(installation)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -138,12 +142,14 @@ def create_app(installation: Installation, *, url: str | None = None, leave: Lea
         dispatcher.start()
         reaper.start()
         sweeper.start()
+        deliverer.start()
         try:
             yield
         finally:
             dispatcher.stop()
             reaper.stop()
             sweeper.stop()
+            deliverer.stop()
             components.close()
             installation.pen.close()
             installation.db.close()
@@ -165,7 +171,7 @@ def create_app(installation: Installation, *, url: str | None = None, leave: Lea
     app.state.url = url
     app.state.leave = leave or _stay
     app.state.stop_run = dispatcher.stop_run
-    app.state.workers = (dispatcher, reaper)
+    app.state.workers = (dispatcher, reaper, deliverer)
     app.state.artifact_store = components.artifact_store
     _surround(app, installation)
     problems.install(app)

@@ -25,9 +25,10 @@ from penstock.errors import (
     Unauthenticated,
     Unavailable,
 )
+from penstock.model.callback import LONGEST_URL
 from penstock.model.configuration import PipelineRunConfiguration
 from penstock.model.graph import Graph, Invocation
-from penstock.model.run import Run
+from penstock.model.run import TERMINAL, Run
 from penstock.model.snapshot import Snapshot
 from penstock.model.template import Template, TemplateVersion
 from penstock.model.terms import Terms, kept_back, visible
@@ -75,6 +76,11 @@ _REFUSALS: tuple[type[PenstockError], ...] = (
 )
 
 _TEXT = {"type": "string"}
+_CALLBACK_URL = {
+    "type": ["string", "null"],
+    "maxLength": LONGEST_URL,
+    "description": "Who is told of the run's end: `http(s)://...`.",
+}
 _PREFER = {
     "name": "Prefer",
     "in": "header",
@@ -110,6 +116,7 @@ def describe(template: Template, version: TemplateVersion, snapshot: Snapshot) -
         "description": "An answer of 2xx means that the run is stored and will be carried out.",
         "parameters": [_KEY, _PREFER],
         "requestBody": {"required": needed, "content": {"application/json": {"schema": body}}},
+        "callbacks": {"ended": {"{$request.body#/callback_url}": {"post": _callback(word, run)}}},
         "responses": {
             "202": _answer("The run is stored; it has not ended yet.", run, Location=_TEXT, **_RESULT, **_WAITED),
             "200": _answer("The run, which has ended.", run, Location=_TEXT, **_RESULT, **_WAITED),
@@ -208,7 +215,12 @@ def _configuration(components: _Components, snapshot: Snapshot, terms: Terms) ->
     }
     required += ["steps"] if wanted else []
     preset = {"description": "A named set of values of the template.", "enum": [*terms.presets, None]}
-    members = {"parameters": _reference("Parameters"), "steps": by_step, "preset": preset}
+    members = {
+        "parameters": _reference("Parameters"),
+        "steps": by_step,
+        "preset": preset,
+        "callback_url": _CALLBACK_URL,
+    }
     body = _with(whole, members) | ({"required": required} if required else {})
     return components.put("RunConfiguration", body), bool(required)
 
@@ -255,6 +267,29 @@ def _run(components: _Components, snapshot: Snapshot) -> dict[str, Any]:
     outputs = components.put("Outputs", snapshot.content.output_schema or {"type": "object"})
     told = {"anyOf": [outputs, {"type": "null"}], "description": "What the pipeline returned; null before the end."}
     return components.put("Run", _with(_schema_of_run(), {"outputs": told}))
+
+
+def _callback(word: str, run: Mapping[str, Any]) -> dict[str, Any]:
+    """What whoever is named in `callback_url` is sent, and has to answer."""
+    ends = sorted(f"run.{state}" for state in TERMINAL)
+    body = {
+        "type": "object",
+        "required": ["type", "timestamp", "data"],
+        "properties": {
+            "type": {"type": "string", "enum": ends},
+            "timestamp": {"type": "string", "format": "date-time"},
+            "data": run,
+        },
+    }
+    names = ("webhook-id", "webhook-timestamp", "webhook-signature")
+    return {
+        "operationId": f"run_of_{word}_ended",
+        "summary": "The run has ended",
+        "description": "Signed as Standard Webhooks says it; sent again under the same `webhook-id` until it is answered with 2xx.",
+        "parameters": [{"name": name, "in": "header", "required": True, "schema": _TEXT} for name in names],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
+        "responses": {"2XX": {"description": "It was heard."}, "410": {"description": "It is not sent again."}},
+    }
 
 
 def _with(schema: Mapping[str, Any], members: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,13 +7,14 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import Literal, cast
+from typing import Annotated, Literal, cast
 
 import msgspec
 from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
+from pydantic import Field
 
-from penstock.control import decisions, reach, replays, runs
+from penstock.control import callbacks, decisions, reach, replays, runs
 from penstock.control.idempotency import Once
 from penstock.control.installation import Installation
 from penstock.control.targets import Target
@@ -35,6 +36,9 @@ def plain(body: PipelineRunConfiguration) -> PipelineRunConfiguration:
     return PipelineRunConfiguration(**{one.name: getattr(body, one.name) for one in fields(PipelineRunConfiguration)})
 
 
+CallbackUrl = Annotated[str | None, Field(description="Who is told of the run's end: `http(s)://...`.")]
+
+
 class ParentStep(Strict):
     """The step of another run that starts this one."""
 
@@ -52,6 +56,7 @@ class Trigger:
     parent: ParentStep | None = None
     claim: bool = False
     replay: replays.Replay | None = None
+    callback_url: str | None = None
 
     def cause(self) -> Cause:
         """Who pulled the gate, for the record."""
@@ -66,6 +71,9 @@ async def trigger(request: Request, here: Installation, wish: Trigger) -> Respon
     wait = preferred_wait(request.headers.get("prefer", ""))
     options = runs.Options(once=once(request, wish), claim=wish.claim, plan=request.headers.get("plan-token"))
     try:
+        if wish.callback_url is not None:  # before the transaction: a name server may take its time
+            accepted = await run_in_threadpool(callbacks.accepted, here, wish.callback_url)
+            options = replace(options, callback=accepted)
         started = await here.pen.write(partial(_start, here, wish, options))
     except PenstockError as error:
         await run_in_threadpool(_refused, here, wish, options, error)

@@ -11,6 +11,7 @@ from penstock.ids import format_id
 from penstock.model.run import TERMINAL
 from penstock.store.session import ReadSession, WriteSession
 from penstock.store.tables import (
+    callbacks,
     code_archives,
     decisions,
     idempotency_keys,
@@ -25,7 +26,8 @@ _HELD = exists().where(
     idempotency_keys.c.run_id == runs.c.id,
     or_(idempotency_keys.c.expires > bindparam("now"), idempotency_keys.c.until_terminal),
 )
-_RUNS = select(runs.c.id).where(runs.c.id < bindparam("horizon"), *_OLD, ~_HELD).order_by(runs.c.id)
+_UNTOLD = exists().where(callbacks.c.run_id == runs.c.id, callbacks.c.next_try.is_not(None))
+_RUNS = select(runs.c.id).where(runs.c.id < bindparam("horizon"), *_OLD, ~_HELD, ~_UNTOLD).order_by(runs.c.id)
 _REMOVE_RUNS = delete(runs).where(runs.c.id.in_(bindparam("ids", expanding=True)))
 
 
@@ -47,6 +49,7 @@ _DECISIONS = (
     .select_from(decisions)
     .where(decisions.c.id < bindparam("horizon"), decisions.c.at < bindparam("before"))
 )
+_CALLBACKS = select(func.count()).select_from(callbacks).where(callbacks.c.ended < bindparam("before"))
 _KEYS = (
     select(func.count())
     .select_from(idempotency_keys)
@@ -69,7 +72,10 @@ _REMOVE_ARCHIVE = delete(code_archives).where(
 
 
 def old_runs(rs: ReadSession, before: datetime, now: datetime, limit: int) -> list[str]:
-    """Ids of runs that ended before this, the oldest first, without those whose idempotency key is still good."""
+    """Ids of runs that ended before this, the oldest first, without those whose idempotency key is still good.
+
+    And without those of whose end somebody has still to be told.
+    """
     return _ids(rs, _RUNS.limit(limit), before, now=now)
 
 
@@ -106,9 +112,11 @@ def remove_archive(ws: WriteSession, digest: str, before: datetime) -> bool:
 
 
 def count(rs: ReadSession, what: str, before: datetime, now: datetime) -> int:
-    """How many `runs`, `logs`, `events`, `decisions` or `idempotency_keys` are old enough to go."""
+    """How many `runs`, `logs`, `events`, `decisions`, `callbacks` or `idempotency_keys` are old enough to go."""
     if what == "decisions":
         return int(rs.value(_DECISIONS, {"before": before, "horizon": _horizon(before)}))
+    if what == "callbacks":
+        return int(rs.value(_CALLBACKS, {"before": before}))
     if what == "idempotency_keys":
         return int(rs.value(_KEYS, {"now": now}))
     found = _RUNS if what == "runs" else _RUNS_WITH[what]

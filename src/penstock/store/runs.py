@@ -15,7 +15,7 @@ from penstock.errors import InvalidInput, fault, found
 from penstock.ids import first_id, is_id
 from penstock.model.limits import share, turn
 from penstock.model.run import CLAIMED, TERMINAL, Run, RunState, StepRun, StepState
-from penstock.store import limits, words
+from penstock.store import callbacks, limits, words
 from penstock.store.limits import Place
 from penstock.store.paging import COUNTED, Slice, Window, cut
 from penstock.store.pipelines import id_of
@@ -253,10 +253,14 @@ def claim_one(ws: WriteSession, run_id: str, owner: str, expires: datetime) -> R
 def save(ws: WriteSession, run: Run) -> bool:
     """Write where the run stands; False, writing nothing, if it was claimed again or has ended meanwhile.
 
-    State, reason, outputs, error, sequence, lease and times are written; all else of a run never changes.
+    State, reason, outputs, error, sequence, lease and times are written; all else of a run never changes. With the end of
+    a run those are due who are to be told of it: no way to an end goes past here.
     """
     values = {name: getattr(run, name) for name in _MOVING}
-    return ws.change(_SAVE, values | {"ref": run.id, "under": run.fence}) == 1
+    saved = ws.change(_SAVE, values | {"ref": run.id, "under": run.fence}) == 1
+    if saved and run.state.terminal:
+        callbacks.release(ws, run.id, run.ended or run.created)
+    return saved
 
 
 def renew(ws: WriteSession, owner: str, held: Iterable[tuple[str, int]], expires: datetime) -> dict[str, RunState]:

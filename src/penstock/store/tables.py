@@ -22,6 +22,7 @@ from sqlalchemy import (
 
 from penstock.model.artifact import File
 from penstock.model.cache import CacheNote
+from penstock.model.callback import CallbackState
 from penstock.model.configuration import PipelineRunConfiguration
 from penstock.model.decision import Verdict
 from penstock.model.run import Cause, Failure, RunState, StepState
@@ -421,6 +422,36 @@ duties = Table(
     Column("name", String(64), primary_key=True),
     Column("owner", Text, nullable=False),
     _time("expires"),
+)
+
+callbacks = Table(
+    "callbacks",
+    metadata,
+    _id(primary_key=True),
+    _run(),
+    Column("url", Text, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("state", Choice(CallbackState), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("status", Integer),
+    _json("problem", str, nullable=True),
+    _time("next_try", nullable=True),
+    _time("created"),
+    _time("tried", nullable=True),
+    _time("ended", nullable=True),
+    UniqueConstraint("run_id", "url"),
+    Index(None, "state", "id"),
+    Index(None, "next_try", **_where("next_try IS NOT NULL")),
+    Index(None, "ended", **_where("ended IS NOT NULL")),
+)
+
+# The secret itself is nowhere: it is worked out from that of the installation and the id of the last rotation.
+callback_rotations = Table(
+    "callback_rotations",
+    metadata,
+    _id(primary_key=True),
+    _time("created"),
+    _time("previous_until", nullable=True),
 )
 
 idempotency_keys = Table(

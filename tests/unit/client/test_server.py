@@ -13,7 +13,7 @@ def test_info_and_address(client: Client, transport: Any) -> None:
 
 
 def test_sweep(client: Client, transport: Any) -> None:
-    counts = dict.fromkeys(("runs", "logs", "events", "decisions", "idempotency_keys", "code_archives"), 1)
+    counts = dict.fromkeys(("runs", "logs", "events", "decisions", "idempotency_keys", "callbacks", "code_archives"), 1)
     transport.script = [{**counts, "dry_run": True}]
     assert client.server.sweep(dry_run=True).runs == 1
     assert (transport.asked[-1].path, transport.asked[-1].json) == ("/server/sweep", {"dry_run": True})

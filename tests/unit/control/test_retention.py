@@ -57,7 +57,9 @@ def test_a_rehearsal_says_what_then_goes(daily: House, monkeypatch: pytest.Monke
     kept(daily, keep_runs=3 * DAY, keep_logs=DAY, keep_events=DAY)
     gone, live = ended(daily), daily.start().run.id
     at(monkeypatch, 2)
-    expected = Swept(runs=0, logs=1, events=1, decisions=0, idempotency_keys=0, code_archives=0, dry_run=True)
+    expected = Swept(
+        runs=0, logs=1, events=1, decisions=0, idempotency_keys=0, callbacks=0, code_archives=0, dry_run=True
+    )
     assert sweep(daily.here, dry_run=True) == expected
     with daily.here.db.read() as session:
         assert logs.after(session, gone, 0)[0]

@@ -17,7 +17,7 @@ from penstock.model.snapshot import Content, Snapshot
 from penstock.server.access import Here, Reader, Runner, Writer
 from penstock.server.bodies import ListQuery, Page, Strict, answer, listing
 from penstock.server.noun import Noun
-from penstock.server.triggers import Trigger, plain, trigger
+from penstock.server.triggers import CallbackUrl, Trigger, plain, trigger
 from penstock.store import snapshots as stored
 
 router = Noun("/pipeline_snapshots", "snapshots")
@@ -43,10 +43,11 @@ class SnapshotRun(PipelineRunConfiguration):
     """A run configuration, bare or wrapped in `run_configuration`."""
 
     run_configuration: PipelineRunConfiguration | None = None
+    callback_url: CallbackUrl = None
 
     def unwrapped(self) -> PipelineRunConfiguration:
         """The configuration that was meant; both forms at once are refused rather than one of them dropped."""
-        bare = {name for name in said(self) if name != "run_configuration"}
+        bare = {name for name in said(self) if name not in ("run_configuration", "callback_url")}
         if self.run_configuration is None:
             return plain(self)
         if bare:
@@ -88,4 +89,5 @@ async def run_snapshot(
 ) -> Response:
     """Trigger a run of the snapshot. An answer of 2xx means that the run is stored and will be carried out."""
     given = configuration.unwrapped() if configuration else PipelineRunConfiguration()
-    return await trigger(request, here, Trigger(Target(snapshot=reference), given, who))
+    callback_url = configuration.callback_url if configuration else None
+    return await trigger(request, here, Trigger(Target(snapshot=reference), given, who, callback_url=callback_url))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Query, Request, Response
@@ -21,7 +22,7 @@ from penstock.server.access import Here, ListReader, TemplateReader, TemplateRun
 from penstock.server.bodies import SOUGHT, ListQuery, Page, Strict, answer, listing
 from penstock.server.noun import Noun
 from penstock.server.template_openapi import describe
-from penstock.server.triggers import Trigger, trigger
+from penstock.server.triggers import CallbackUrl, Trigger, plain, trigger
 from penstock.store import templates as stored
 
 router = Noun("/run_templates", "run templates")
@@ -76,6 +77,13 @@ class Rollback(Strict):
     """Why."""
 
     note: str | None = Field(default=None, max_length=4000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TemplateRun(PipelineRunConfiguration):
+    """How to run a template, and who is told of the end."""
+
+    callback_url: CallbackUrl = None
 
 
 @router.post("", response_model=Template, status_code=201, responses={200: {"description": "Nothing was new."}})
@@ -223,8 +231,9 @@ async def run_template(
     here: Here,
     who: TemplateRunner,
     reference: str,
-    configuration: PipelineRunConfiguration | None = None,
+    wanted: TemplateRun | None = None,
 ) -> Response:
     """Trigger a run of the template. An answer of 2xx means that the run is stored and will be carried out."""
-    wish = Trigger(Target(template=reference), configuration or PipelineRunConfiguration(), who)
+    asked = wanted or TemplateRun()
+    wish = Trigger(Target(template=reference), plain(asked), who, callback_url=asked.callback_url)
     return await trigger(request, here, wish)

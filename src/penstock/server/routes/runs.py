@@ -17,6 +17,7 @@ from penstock.control import differences, journal, plans, reach, replays, runs, 
 from penstock.control.installation import Installation
 from penstock.control.targets import Target
 from penstock.errors import Forbidden, StaleFence
+from penstock.model.callback import Callback
 from penstock.model.comparison import Comparison
 from penstock.model.configuration import PipelineRunConfiguration
 from penstock.model.plan import Plan
@@ -34,8 +35,10 @@ from penstock.server.access import (
 )
 from penstock.server.bodies import REPORT, SOUGHT, ListQuery, Page, Strict, answer, listing, record
 from penstock.server.noun import Noun
+from penstock.server.routes.callbacks import callback_page
 from penstock.server.routes.logs import LogQuery, log_page
 from penstock.server.triggers import (
+    CallbackUrl,
     ParentStep,
     Trigger,
     plain,
@@ -44,7 +47,7 @@ from penstock.server.triggers import (
     wait_for_end,
     waited,
 )
-from penstock.store import events
+from penstock.store import callbacks, events
 from penstock.store import runs as stored
 
 router = Noun("/runs", "runs")
@@ -87,6 +90,7 @@ class StartRun(PlanRun):
 
     claim: Annotated[bool, Field(description="The caller carries the run out itself.")] = False
     step_run: Annotated[ParentStep | None, Field(description="The step that starts this run.")] = None
+    callback_url: CallbackUrl = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +103,7 @@ class ReplayRun(PipelineRunConfiguration):
     from_step: Annotated[
         str | None, Field(description="Take over results, but for this step and all that hang on it.")
     ] = None
+    callback_url: CallbackUrl = None
 
 
 class AnnotateRun(Strict):
@@ -120,7 +125,8 @@ class EventQuery(ListQuery):
 async def start_run(request: Request, here: Here, who: Starter, wanted: StartRun) -> Response:
     """Start a run of a template, a snapshot or a pipeline."""
     target = Target(template=wanted.template, snapshot=wanted.snapshot_id, pipeline=wanted.pipeline)
-    return await trigger(request, here, Trigger(target, plain(wanted), who, wanted.step_run, wanted.claim))
+    wish = Trigger(target, plain(wanted), who, wanted.step_run, wanted.claim, callback_url=wanted.callback_url)
+    return await trigger(request, here, wish)
 
 
 @router.post("/plan", response_model=Plan)
@@ -226,7 +232,17 @@ async def replay_run(
     run = await run_in_threadpool(_run, here, reference)
     target = Target(template=asked.template, snapshot=asked.snapshot_id, like=run.id)
     replay = replays.Replay(run=run.id, from_failure=asked.from_failure, from_step=asked.from_step)
-    return await trigger(request, here, Trigger(target, plain(asked), who, replay=replay))
+    return await trigger(
+        request, here, Trigger(target, plain(asked), who, replay=replay, callback_url=asked.callback_url)
+    )
+
+
+@router.get("/{reference}/callbacks", response_model=Page[Callback])
+def list_run_callbacks(here: Here, _: RunReader, reference: str, query: Annotated[ListQuery, Query()]) -> Response:
+    """Who is told of the end of this run, and how far that has come."""
+    with here.db.read() as session:
+        run = stored.get(session, reference)
+        return callback_page(callbacks.page(session, query.window, run_id=run.id), query)
 
 
 @router.get("/{reference}/steps", response_model=Page[StepRun])
