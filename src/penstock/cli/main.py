@@ -28,7 +28,7 @@ COMMANDS = {
     "run-template": ("templates", "Names under which pipelines are called."),
     "run": ("runs", "See, follow and cancel runs."),
     "decision": ("decisions", "See what became of each attempt to start a run."),
-    "callback": ("callbacks", "Who is told of the ends of runs, and the secret that they need."),
+    "callback": ("callbacks", "See who is told of the ends of runs."),
     "artifact": ("artifacts", "See and download what steps made."),
     "secret": ("secrets", "Secrets of this machine, for steps that need them."),
     "service-account": ("accounts", "Accounts of machines, and their API keys."),
