@@ -14,8 +14,8 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _UNICAST = ipaddress.ip_network("2000::/3")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
-_METADATA = frozenset({ipaddress.ip_address("168.63.129.16")})
-"""Public by their number, and yet services that a cloud offers to its own machines alone."""
+_METADATA = tuple(map(ipaddress.ip_network, ("168.63.129.16/32", "192.0.0.0/24", "192.88.99.0/24")))
+"""Public to some Pythons, and yet what a cloud or a network offers to its own machines alone."""
 
 LOOPBACK: tuple[Network, ...] = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 
@@ -61,9 +61,9 @@ def _meant(address: Address) -> Iterator[Address]:
 
 
 def _public(address: Address) -> bool:
-    if not address.is_global or address.is_multicast or address.is_reserved or address in _METADATA:
+    if not address.is_global or address.is_multicast or address.is_reserved:
         return False
-    return address.version == 4 or address in _UNICAST
+    return address in _UNICAST if address.version == 6 else not any(address in network for network in _METADATA)
 
 
 def _alone(settings: Settings) -> bool:
