@@ -18,6 +18,7 @@ from fastapi import FastAPI
 from penstock.client.client import Client
 from penstock.fastapi import trigger_router
 from tests.acceptance.site_under_test import PATIENCE, Site, eventually
+from tests.receivers import receiver
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "embedding" / "app.py"
 KEYS = ["the first key of the callers", "the second key of the callers"]
@@ -299,3 +300,22 @@ def test_the_example_runs_as_it_stands(serve: Serve, site: Site, monkeypatch: py
         "/pipelines/templates/daily-retraining/runs", json={"parameters": {"number": 9}}, headers=headers
     )
     assert (answer.status_code, answer.json()["outputs"]) == (200, {"output": {"value": 81}})
+
+
+def test_callers_are_called_back_where_that_is_offered_and_nowhere_else(
+    caller: httpx.Client, serve: Serve, site: Site, penstock: Client
+) -> None:
+    app = FastAPI()
+    app.include_router(trigger_router(["lab"], api_keys=KEYS, client=penstock, callbacks=True))
+    offering = serve(app)
+    offering.headers["X-API-Key"] = KEYS[0]
+    with receiver() as desk:
+        body = {"parameters": {"number": 4}, "callback_url": desk.url}
+        refused = problem(caller.post("/api/templates/lab/runs", json=body), 422)
+        assert refused["errors"][0]["pointer"] == "/callback_url"
+        run = offering.post("/templates/lab/runs", json=body).json()
+        eventually(lambda: desk.received, what="the caller is told")
+    told = desk.received[0].checked(site.get("/callbacks/secret")["secret"])
+    assert (told["data"]["id"], told["data"]["outputs"]) == (run["id"], {"output": {"value": 16}})
+    wrong = problem(offering.post("/templates/lab/runs", json={"callback_url": "http://10.0.0.1/"}), 422)
+    assert wrong["errors"][0]["pointer"] == "/callback_url"
