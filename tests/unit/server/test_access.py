@@ -13,6 +13,8 @@ from fastapi import FastAPI
 from penstock.control import accounts, templates
 from penstock.control.installation import Installation
 from penstock.model.account import ROLES, Permission
+from penstock.store import callbacks
+from penstock.store.paging import Window
 from tests.unit.control.conftest import CONTENT, House
 from tests.unit.control.conftest import house as house_of_control
 from tests.unit.server.conftest import ask
@@ -274,3 +276,24 @@ class TestRunTokens:
             journal.lose(session, house.here, runs.get(session, running.id), Failure(type="X", message="gone"))
         assert send("GET", f"/runs/{running.id}").status_code == 401
         assert send("POST", "/runs", json={"template": "mine"}).status_code == 401
+
+
+def test_callbacks_of_other_templates_are_not_there(app: FastAPI, house: House) -> None:
+    found = {}
+    for name in ("mine", "other"):
+        house.template(name)
+        run = house.start(name, callback=f"http://127.0.0.1:9/{name}").run
+        with house.here.db.read() as session:
+            [found[name]] = callbacks.page(session, Window(), run_id=run.id).items
+    send = with_key(app, key(house.here, "narrow", role="admin", templates=["mine"]))
+    assert [one["id"] for one in send("GET", "/callbacks").json()["items"]] == [found["mine"].id]
+    assert send("GET", f"/callbacks/{found['mine'].id}").status_code == 200
+    assert send("GET", f"/runs/{found['mine'].run_id}/callbacks").json()["items"][0]["id"] == found["mine"].id
+    other = found["other"]
+    for method, path in (
+        ("GET", f"/callbacks/{other.id}"),
+        ("POST", f"/callbacks/{other.id}/redeliver"),
+        ("GET", f"/runs/{other.run_id}/callbacks"),
+    ):
+        assert send(method, path).status_code == 404, path
+    assert send("GET", "/callbacks/secret").status_code == 403
