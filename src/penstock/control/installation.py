@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from penstock.control.bell import ENDED, Bell
+from penstock.control.credentials import Credentials
 from penstock.control.metrics import Metrics
 from penstock.control.pen import Pen
 from penstock.control.tokens import Signer
@@ -40,6 +41,11 @@ class Installation:
         """Begin to leave."""
         self.draining.set()
         self.bell.ring_all()
+
+    @cached_property
+    def credentials(self) -> Credentials:
+        """Whose keys these are."""
+        return Credentials(self.db)
 
     @cached_property
     def pen(self) -> Pen:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPBearer
 
 from penstock.control import accounts, reach
@@ -52,8 +53,11 @@ def may(permission: Permission, about: About | None = None, *, runs: bool = Fals
     """A dependency: the caller, if the route is theirs to use; otherwise 401, 403, or 404 for what is not theirs to see."""
     rule = Rule(permission, about, runs)
 
-    def check(request: Request, here: Here) -> Principal:
-        return _admitted(request, here, rule, _principal(request, here))
+    async def check(request: Request, here: Here) -> Principal:
+        who = _recognised(request, here)
+        if who is not None and _unconfined(who, rule):  # the store need not be asked: most requests are such
+            return _admitted(request, here, rule, who)
+        return await run_in_threadpool(_checked, request, here, rule)
 
     check.rule = rule  # type: ignore[attr-defined]  # the test of the route table reads it
     return Depends(check)
@@ -93,6 +97,16 @@ ArtifactReader = Annotated[Principal, may(Permission.READ, "artifact", runs=True
 ArtifactRunner = Annotated[Principal, may(Permission.RUN, "artifact", runs=True)]
 
 
+def _checked(request: Request, here: Installation, rule: Rule) -> Principal:
+    return _admitted(request, here, rule, _principal(request, here))
+
+
+def _unconfined(who: Principal, rule: Rule) -> bool:
+    """Whether nothing about the caller hangs on what is asked for. Of a run, whether it goes on must be looked up."""
+    whole = rule.permission in who.permissions and who.scopes is None and who.templates is None
+    return whole and (who.kind != "run" or rule.permission is Permission.EXECUTE)
+
+
 def _admitted(request: Request, here: Installation, rule: Rule, who: Principal) -> Principal:
     """The caller as this route may take them. The noun is that of the route, never the look of the address."""
     template: str = request.scope["route"].path_format
@@ -118,14 +132,32 @@ def _admitted(request: Request, here: Installation, rule: Rule, who: Principal) 
     return replace(who, within=within) if within is not None else who
 
 
-def _principal(request: Request, here: Installation) -> Principal:
-    """The caller. Our Unix socket lies in the owner's private directory: who came through it is the owner."""
+def _recognised(request: Request, here: Installation) -> Principal | None:
+    """The caller, if that can be told without asking the store."""
+    credential = _credential(request)
+    if credential is None:
+        return _principal(request, here)
+    if credential.count(".") != 2:
+        return accounts.recognised(here, credential)
+    try:
+        return accounts.authenticate_run(here, credential)
+    except Unauthenticated:
+        return None
+
+
+def _credential(request: Request) -> str | None:
     text = request.headers.get("authorization", "")
     kind, _, credential = text.partition(" ")
-    if text:
-        if kind.lower() != "bearer" or not credential.strip():
-            raise Unauthenticated("Send 'Authorization: Bearer <API key or token>'.")
-        return _by_credential(here, credential.strip())
+    if text and (kind.lower() != "bearer" or not credential.strip()):
+        raise Unauthenticated("Send 'Authorization: Bearer <API key or token>'.")
+    return credential.strip() or None
+
+
+def _principal(request: Request, here: Installation) -> Principal:
+    """The caller. Our Unix socket lies in the owner's private directory: who came through it is the owner."""
+    credential = _credential(request)
+    if credential is not None:
+        return _by_credential(here, credential)
     if request.scope.get("server") == (here.address.removeprefix("unix:"), None):
         return OWNER
     raise Unauthenticated("Send an API key or a token: 'Authorization: Bearer <key>'.")

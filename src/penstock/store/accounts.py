@@ -55,6 +55,10 @@ _CREDENTIAL = (
 )
 
 
+CREDENTIALS = "credentials"
+"""What is outdated by whatever may put a key out of force or change what it is good for."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Credential:
     """A secret as stored, with the key and the account that it is of. Whether it is good is for the caller to see."""
@@ -90,10 +94,12 @@ def save(ws: WriteSession, account: Account) -> None:
     """Write what may change of an account: role, grants, description, state."""
     values = {name: getattr(account, name) for name in ("role", "grants", "description", "active")}
     ws.change(_SAVE, {"ref": account.id, **values})
+    ws.outdate(CREDENTIALS)
 
 
 def remove(ws: WriteSession, account_id: str) -> bool:
     """Remove the account with all its keys; whether it was there."""
+    ws.outdate(CREDENTIALS)
     return ws.change(_DELETE, {"id": account_id}) == 1
 
 
@@ -120,10 +126,12 @@ def rotate_key(ws: WriteSession, key_id: str, text: KeyText, *, now: datetime, u
     ws.change(_DROP_RETIRED, {"key": key_id, "now": now})
     ws.change(_INSERT_SECRET, _secret_row(key_id, text))
     ws.change(_SHOW, {"key": key_id, "shown": text.prefix})
+    ws.outdate(CREDENTIALS)
 
 
 def revoke_key(ws: WriteSession, key_id: str) -> bool:
     """Put the key and all its secrets out of force for good; whether it was in force."""
+    ws.outdate(CREDENTIALS)
     ws.change(_DROP_SECRETS, {"key": key_id})
     return ws.change(_REVOKE, {"key": key_id}) == 1
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, Executable, Row, Select, Table, text
@@ -81,8 +83,9 @@ class WriteSession(ReadSession):
     A statement that failed spoils the transaction on every database; passing over its error does not save the rest.
     """
 
-    def __init__(self, connection: Connection, where: str) -> None:
+    def __init__(self, connection: Connection, where: str, revisions: Counter[str]) -> None:
         super().__init__(connection, where)
+        self._revisions = revisions
         self._spoiled: Exception | None = None
         self._callbacks: list[Callable[[], object]] = []
         # SQLite has one writer at a time: whatever a write session reads is held already.
@@ -115,6 +118,10 @@ class WriteSession(ReadSession):
         self._spoiled = super()._failed(error, taken)
         return self._spoiled
 
+    def outdate(self, what: str) -> None:
+        """Once everything is stored, what this process remembers of `what` is no longer true."""
+        self.after_commit(partial(self._revisions.update, [what]))
+
     def committed(self) -> None:
         """Everything is stored: do what was to be done then."""
         for callback in self._callbacks:
@@ -141,6 +148,9 @@ class Database:
         self._path = self._engine.url.database if self._engine.dialect.name == "sqlite" else None
         self._turns: Turns[Together] | None = Turns() if self._path else None
         self._thread = threading.local()
+        self.revisions: Counter[str] = Counter()
+        """How often transactions of this process have outdated what it remembers, by name."""
+
         self.wrote: Callable[[float], None] = _unmeasured
         """Told how many seconds each transaction took that wrote, waiting for its turn included."""
 
@@ -246,7 +256,7 @@ class Database:
     def _alone(self) -> Iterator[WriteSession]:
         """A transaction of its own, where several write at once."""
         with self._writing(), self._connected() as connection:
-            session = WriteSession(connection, self.where)
+            session = WriteSession(connection, self.where, self.revisions)
             yield session
             session.check()
             self._commit(connection)
@@ -268,7 +278,7 @@ class Database:
 
     @contextmanager
     def _member(self, shared: Together) -> Iterator[WriteSession]:
-        session = WriteSession(shared.connection, self.where)
+        session = WriteSession(shared.connection, self.where, self.revisions)
         try:
             shared.join()
             yield session
