@@ -184,6 +184,23 @@ def test_one_key_is_one_run_however_often_and_at_once_it_comes(caller: httpx.Cli
     assert problem(reused, 422)["type"] == "urn:penstock:problem:idempotency-key-reused"
 
 
+def test_a_key_may_be_held_until_the_run_has_ended_and_refuse_others(caller: httpx.Client, tmp_path: Path) -> None:
+    body = {"parameters": {"deed": "wait", "path": str(tmp_path / "held"), "number": 1}}
+    headers = {"Idempotency-Key": "held", "Idempotency-Until": "terminal", "Idempotency-Conflict": "reject"}
+    first = caller.post("/api/templates/lab/runs", json=body, headers=headers)
+    assert first.status_code == 202
+    assert caller.post("/api/templates/lab/runs", json=body, headers=headers).status_code == 409
+    refused = caller.post("/api/templates/lab/runs", json=body, headers=headers | {"Idempotency-Conflict": "fight"})
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["pointer"] == "/headers/Idempotency-Conflict"
+    (tmp_path / "held.go").touch()
+    path = first.headers["location"].rpartition("/runs/")[2]
+    assert caller.get(f"/api/runs/{path}", headers={"Prefer": "wait=30"}).json()["state"] == "completed"
+    again = caller.post("/api/templates/lab/runs", json=body, headers=headers)
+    assert again.status_code == 202
+    assert again.json()["id"] != first.json()["id"]
+
+
 def test_a_caller_who_lost_the_connection_finds_the_run_again(caller: httpx.Client, tmp_path: Path) -> None:
     body = {"parameters": {"deed": "wait", "path": str(tmp_path / "gate")}}
     headers = {"Idempotency-Key": f"again {tmp_path}", "Prefer": "wait=60"}
@@ -249,7 +266,7 @@ BAD: list[tuple[Any, str, list[str] | None]] = [
     ({"steps": {"akt": {"parameters": {"number": 1}}}}, "/steps/akt", ["act", "report"]),
     ({"steps": {"act": {"params": {}}}}, "/steps/act/params", ["parameters"]),
     ({"steps": {"act": {"parameters": {"nr": 1}}}}, "/steps/act/parameters/nr", ["deed", "number", "path"]),
-    ({"parametres": {}}, "/parametres", ["parameters", "steps", "run_name", "tags"]),
+    ({"parametres": {}}, "/parametres", ["parameters", "steps", "preset", "run_name", "tags", "callback_url"]),
     ({"environment": {"PATH": "/tmp"}}, "/environment", None),
     ({"run_name": "../x"}, "/run_name", None),
     ([], "", None),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from penstock.client.client import Client
 from penstock.errors import KeyHeld
 from penstock.model.idempotency import IdempotencyKey
+from tests.acceptance.conftest import PIPELINES
 from tests.acceptance.site_under_test import Site
 
 
@@ -107,6 +110,34 @@ def test_what_makes_no_sense_is_refused(site: Site, headers: dict[str, str], poi
     answer = site.api.post("/run_templates/lab/runs", json={}, headers=headers)
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["pointer"] == pointer
+
+
+def test_every_way_of_starting_takes_a_key(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PENSTOCK_HOME", str(site.home))
+    run = site.ended(site.trigger("lab", {"number": 3})["id"])
+    source = f"{PIPELINES / 'lab.py'}:lab"
+    client = Client()
+    once: dict[str, Callable[[], str]] = {
+        "Runs.replay": lambda: client.runs.replay(run["id"], idempotency_key="k-replay").id,
+        "Runs.replay_many": lambda: str(
+            client.runs.replay_many({"name": run["name"]}, idempotency_key="k-many").items[0].run_id
+        ),
+        "Snapshots.run": lambda: client.snapshots.run(run["snapshot_id"], idempotency_key="k-snapshot").id,
+        "run replay": lambda: printed("run", "replay", run["name"], "--idempotency-key", "k-cli"),
+        "snapshot run": lambda: printed("pipeline", "snapshot", "run", run["snapshot_id"], "--idempotency-key", "k-s"),
+        "pipeline run": lambda: printed(
+            "pipeline", "run", source, "--idempotency-key", "k-p", "--while-running", "join"
+        ),
+    }
+
+    def printed(*arguments: str) -> str:
+        return str(json.loads(site.penstock(*arguments, "--no-wait", "-o", "json").stdout)["id"])
+
+    for way, start in once.items():
+        if way == "pipeline run":  # its key holds until the run has ended: which may be before the second call
+            start()
+        else:
+            assert start() == start(), way
 
 
 def test_python_and_the_command_line_say_the_same(site: Site, gate: Path, monkeypatch: pytest.MonkeyPatch) -> None:

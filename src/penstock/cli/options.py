@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from penstock.cli.output import Output
+from penstock.errors import InvalidInput
+from penstock.model.idempotency import IdempotencyKey, Policy
 
 
 def group() -> typer.Typer:
@@ -49,6 +51,24 @@ CallbackUrlOption = Annotated[
 WaitOption = Annotated[
     bool, typer.Option("--wait/--no-wait", help="Follow the run to its end, or return as soon as it is queued.")
 ]
+
+KeyOption = Annotated[
+    str | None, typer.Option("--idempotency-key", help="Start one run for this key, however often it is called.")
+]
+WhileRunningOption = Annotated[
+    Policy | None,
+    typer.Option("--while-running", help="The key holds until its run has ended: what to do with a run until then."),
+]
+
+
+def keyed(key: str | None, while_running: Policy | None) -> str | IdempotencyKey | None:
+    """The idempotency key that the two options describe. Raises `InvalidInput` for a policy without a key."""
+    if while_running is None:
+        return key
+    if key is None:
+        raise InvalidInput("--while-running goes with an --idempotency-key.")
+    return IdempotencyKey(key=key, until="terminal", on_conflict=while_running)
+
 
 Source = Annotated[
     str, typer.Argument(metavar="SOURCE", help="module.attribute, module:attribute or file.py:attribute")

@@ -18,6 +18,7 @@ from penstock.cli.options import (
     ConfigOption,
     CursorOption,
     FrozenConfigOption,
+    KeyOption,
     OutputOption,
     ParamOption,
     PipelineFilter,
@@ -27,8 +28,10 @@ from penstock.cli.options import (
     Source,
     StepParamOption,
     WaitOption,
+    WhileRunningOption,
     WordsFilter,
     group,
+    keyed,
 )
 from penstock.cli.output import Column, Output, done, say, show_list, show_record
 from penstock.cli.progress import launched
@@ -76,6 +79,8 @@ def run_pipeline(
     step_param: StepParamOption = [],  # noqa: B006  (Typer copies it)
     config: ConfigOption = None,
     run_name: RunNameOption = None,
+    idempotency_key: KeyOption = None,
+    while_running: WhileRunningOption = None,
     callback_url: CallbackUrlOption = None,
     wait: WaitOption = True,
     output: OutputOption = Output.TABLE,
@@ -83,7 +88,9 @@ def run_pipeline(
     """Freeze a pipeline, run it, watch the run."""
     client, snapshot = Client(), _pipeline(source).create_snapshot()
     given = collect(lambda: snapshot.content, params=param, step_params=step_param, config=config, run_name=run_name)
-    launched(client, client.snapshots.run(snapshot.id, callback_url=callback_url, **given), output, wait=wait)
+    key = keyed(idempotency_key, while_running)
+    run = client.snapshots.run(snapshot.id, idempotency_key=key, callback_url=callback_url, **given)
+    launched(client, run, output, wait=wait)
 
 
 @app.command("create-run-template")
@@ -162,6 +169,8 @@ def run_snapshot(
     step_param: StepParamOption = [],  # noqa: B006  (Typer copies it)
     config: ConfigOption = None,
     run_name: RunNameOption = None,
+    idempotency_key: KeyOption = None,
+    while_running: WhileRunningOption = None,
     callback_url: CallbackUrlOption = None,
     wait: WaitOption = True,
     output: OutputOption = Output.TABLE,
@@ -170,7 +179,9 @@ def run_snapshot(
     client = Client()
     found = client.snapshots.get(snapshot)
     given = collect(lambda: found.content, params=param, step_params=step_param, config=config, run_name=run_name)
-    launched(client, client.snapshots.run(found.id, callback_url=callback_url, **given), output, wait=wait)
+    key = keyed(idempotency_key, while_running)
+    run = client.snapshots.run(found.id, idempotency_key=key, callback_url=callback_url, **given)
+    launched(client, run, output, wait=wait)
 
 
 def _pipeline(source: str, config: Path | None = None) -> Pipeline:

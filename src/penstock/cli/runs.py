@@ -14,6 +14,7 @@ from penstock.cli.options import (
     CallbackUrlOption,
     ConfigOption,
     CursorOption,
+    KeyOption,
     OutputOption,
     ParamOption,
     PipelineFilter,
@@ -201,6 +202,7 @@ def replay(
     template: Annotated[str | None, typer.Option("--template", help="On this version: NAME@vN, NAME@ALIAS.")] = None,
     snapshot: Annotated[str | None, typer.Option("--snapshot", help="On this snapshot.")] = None,
     run_name: RunNameOption = None,
+    idempotency_key: KeyOption = None,
     callback_url: CallbackUrlOption = None,
     wait: WaitOption = True,
     output: OutputOption = Output.TABLE,
@@ -221,6 +223,7 @@ def replay(
         snapshot_id=snapshot,
         from_failure=from_failure,
         from_step=from_step,
+        idempotency_key=idempotency_key,
         callback_url=callback_url,
         **given,
     )
@@ -271,6 +274,7 @@ def replay_many(
         bool, typer.Option("--from-failure", help="Take over the results of steps that ended well.")
     ] = False,
     version: Annotated[str | None, typer.Option("--on", metavar="NAME@vN", help="On this version instead.")] = None,
+    idempotency_key: KeyOption = None,
     dry_run: DryRunOption = False,
     cursor: CursorOption = None,
     output: OutputOption = Output.TABLE,
@@ -279,7 +283,13 @@ def replay_many(
     where = Where(state=state, pipeline=pipeline, template=template, tag=tag, q=search)
     given = configuration.as_arguments(configuration.checked(configuration.read(config))) if config else {}
     done = Client().runs.replay_many(
-        where, dry_run=dry_run, from_failure=from_failure, template=version, cursor=cursor, **given
+        where,
+        dry_run=dry_run,
+        from_failure=from_failure,
+        template=version,
+        cursor=cursor,
+        idempotency_key=idempotency_key,
+        **given,
     )
     _show_outcome(done, "replayed", output)
 

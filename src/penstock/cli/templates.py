@@ -13,6 +13,7 @@ from penstock.cli.options import (
     CallbackUrlOption,
     ConfigOption,
     CursorOption,
+    KeyOption,
     OutputOption,
     ParamOption,
     PipelineFilter,
@@ -22,8 +23,10 @@ from penstock.cli.options import (
     StepParamOption,
     TagFilter,
     WaitOption,
+    WhileRunningOption,
     WordsFilter,
     group,
+    keyed,
 )
 from penstock.cli.output import (
     Column,
@@ -44,7 +47,6 @@ from penstock.client import configuration
 from penstock.client.client import Client
 from penstock.errors import InvalidInput
 from penstock.model.configuration import said
-from penstock.model.idempotency import IdempotencyKey, Policy
 from penstock.model.snapshot import Content
 from penstock.model.template import Template, named
 from penstock.model.terms import said as terms_said
@@ -142,15 +144,8 @@ def run(
     plan_token: Annotated[
         str | None, typer.Option("--plan-token", help="Start it only if the plan with this token still holds.")
     ] = None,
-    idempotency_key: Annotated[
-        str | None, typer.Option("--idempotency-key", help="Start one run for this key, however often it is called.")
-    ] = None,
-    while_running: Annotated[
-        Policy | None,
-        typer.Option(
-            "--while-running", help="The key holds until its run has ended: what to do with a run until then."
-        ),
-    ] = None,
+    idempotency_key: KeyOption = None,
+    while_running: WhileRunningOption = None,
     callback_url: CallbackUrlOption = None,
     wait: WaitOption = True,
     output: OutputOption = Output.TABLE,
@@ -174,11 +169,7 @@ def run(
             raise InvalidInput("--plan starts nothing: a --callback-url has no meaning with it.")
         show_plan(client.templates.plan(template, **given), output)
         return
-    key: str | IdempotencyKey | None = idempotency_key
-    if while_running is not None:
-        if idempotency_key is None:
-            raise InvalidInput("--while-running goes with an --idempotency-key.")
-        key = IdempotencyKey(key=idempotency_key, until="terminal", on_conflict=while_running)
+    key = keyed(idempotency_key, while_running)
     started = client.templates.run(
         template, plan_token=plan_token, idempotency_key=key, callback_url=callback_url, **given
     )

@@ -35,6 +35,7 @@ class Trigger(TypedDict, total=False):
     """What goes with a trigger besides what is to hold for its run."""
 
     idempotency_key: str | IdempotencyKey | None
+    plan_token: str | None
     callback_url: str | None
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack, cast
 
 from penstock.client.configuration import Configuration, checked
 from penstock.client.connection import FIRST_PAUSE, PATIENCE, Connection, backoff, given, path
@@ -77,6 +77,12 @@ class Start(Configuration, total=False):
     """What can be given with a start: what is to hold for the run, and who is told of its end."""
 
     callback_url: str | None
+
+
+class Again(Start, total=False):
+    """What can be given with a replay besides."""
+
+    idempotency_key: str | IdempotencyKey | None
 
 
 class Where(TypedDict, total=False):
@@ -202,16 +208,17 @@ class Runs:
         from_failure: bool = False,
         from_step: str | None = None,
         wait: float | None = None,
-        **how: Unpack[Start],
+        **how: Unpack[Again],
     ) -> Run:
         """Start a run like this one. What is given besides replaces what it had; a template or snapshot, its version.
 
         With `from_failure` the results of steps that ended well are taken over, where code, parameters and inputs are the
         same; with `from_step` as well, but for this step and all that hang on it. The run itself stays as it is.
         """
+        key = how.pop("idempotency_key", None) or new_id()
         asked = given(template=template, snapshot_id=snapshot_id, from_step=from_step)
-        body = {**asked, **({"from_failure": True} if from_failure else {}), **_said(how)}
-        return self._connection.once(Run, _at(run, "replay"), key=new_id(), json=body, **_patience(wait))
+        body = {**asked, **({"from_failure": True} if from_failure else {}), **_said(cast(Start, how))}
+        return self._connection.once(Run, _at(run, "replay"), key=key, json=body, **_patience(wait))
 
     def cancel_many(
         self, *, dry_run: bool = False, everything: bool = False, cursor: str | None = None, **where: Unpack[Where]
@@ -231,16 +238,18 @@ class Runs:
         from_failure: bool = False,
         template: str | None = None,
         cursor: str | None = None,
+        idempotency_key: str | IdempotencyKey | None = None,
         **configuration: Unpack[Configuration],
     ) -> Outcome:
         """Start a run like each of those that fit and have ended, at most a thousand; the rest is as in `replay`.
 
-        `cursor` is the `next` of an outcome before: there are more.
+        `cursor` is the `next` of an outcome before: there are more. With an `idempotency_key` each of them is started once
+        for that key.
         """
         asked = given(template=template, cursor=cursor)
         said_of_them: dict[str, Any] = said(checked(given(**configuration)))
         body = {**asked, **said_of_them, "where": _where(where), "dry_run": dry_run, "from_failure": from_failure}
-        return self._connection.once(Outcome, "/runs/replay", key=new_id(), json=body)
+        return self._connection.once(Outcome, "/runs/replay", key=idempotency_key or new_id(), json=body)
 
     def steps(self, run: Run | str) -> tuple[StepRun, ...]:
         """All step runs so far, in the order in which they were called."""

@@ -55,8 +55,11 @@ class Snapshots:
         pipeline: str | None = None,
         wait: float | None = None,
         idempotency_key: str | IdempotencyKey | None = None,
+        plan_token: str | None = None,
         **how: Unpack[Start],
     ) -> Run:
         """Start a run of the snapshot with this id or name; the rest is as in `Runs.start`."""
         snapshot_id = ref if pipeline is None else self.get(ref, pipeline=pipeline).id
-        return self._runs.start(snapshot_id=snapshot_id, wait=wait, idempotency_key=idempotency_key, **how)
+        return self._runs.start(
+            snapshot_id=snapshot_id, wait=wait, idempotency_key=idempotency_key, plan_token=plan_token, **how
+        )

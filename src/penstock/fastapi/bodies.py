@@ -26,6 +26,7 @@ class TriggerRequest(BaseModel):
 
     parameters: dict[str, Any] = Field(default={}, description="Pipeline parameter -> value.")
     steps: dict[str, StepValues] = Field(default={}, description="Invocation id -> values for that step alone.")
+    preset: str | None = Field(default=None, description="Values that the template has under this name.")
     run_name: str | None = None
     tags: list[str] = Field(default=[], max_length=50)
     callback_url: str | None = Field(default=None, description="Who is told of the run's end, where that is offered.")

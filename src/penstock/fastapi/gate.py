@@ -26,6 +26,7 @@ from penstock.errors import (
 )
 from penstock.fastapi.bodies import RunView, TemplateView, TriggerRequest
 from penstock.fastapi.problems import log
+from penstock.model.idempotency import IdempotencyKey
 from penstock.model.run import Run
 from penstock.model.template import parse_reference
 
@@ -76,7 +77,7 @@ class Gate:
             raise self._unknown(name) from error
         return TemplateView.of(name, detail)
 
-    async def start(self, name: str, wanted: TriggerRequest, key: str | None) -> RunView:
+    async def start(self, name: str, wanted: TriggerRequest, key: IdempotencyKey | None) -> RunView:
         """Start a run; with a `key`, one for all requests that carry it. Raises `NotFound`, `InvalidInput`."""
         reference = self._reference(name)
         if wanted.callback_url is not None and not self._callbacks:

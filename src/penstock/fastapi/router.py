@@ -13,11 +13,13 @@ from penstock.fastapi.bodies import RunView, TemplateList, TemplateView, Trigger
 from penstock.fastapi.gate import Gate
 from penstock.fastapi.keys import Keys
 from penstock.fastapi.problems import PROBLEM, route_class
-from penstock.model.idempotency import IdempotencyKey
+from penstock.model.idempotency import in_headers
 from penstock.model.preference import preferred_wait
 
 _HEADERS = [
     ("Idempotency-Key", "The same key with the same body means the same run, however often it is sent."),
+    ("Idempotency-Until", "`terminal`, or seconds: for how long the key means that run."),
+    ("Idempotency-Conflict", "`join`, `reject` or `replace`: what becomes of this request while that run goes on."),
     ("Prefer", "`wait=N`: answer when the run has ended, after N seconds at the latest."),
 ]
 
@@ -75,13 +77,13 @@ def trigger_router(
         request: Request, response: Response, template: str, wanted: TriggerRequest | None = None
     ) -> RunView:
         """Start a run. An answer of 2xx means that it is stored and will be carried out."""
-        started = await gate.start(template, wanted or TriggerRequest(), _key(request))
+        started = await gate.start(template, wanted or TriggerRequest(), in_headers(request.headers))
         run = await _waited(gate, request, response, started)
         response.status_code = 200 if run.state.terminal else 202
         response.headers["Location"] = f"{request.url.path.rsplit('/templates/', 1)[0]}/runs/{run.id}"
         return run
 
-    @router.get("/runs/{run_id}", responses=missing, openapi_extra={"parameters": [_header(*_HEADERS[1])]})
+    @router.get("/runs/{run_id}", responses=missing, openapi_extra={"parameters": [_header(*_HEADERS[-1])]})
     async def get_run(request: Request, response: Response, run_id: str) -> RunView:
         """A run as it stands."""
         return await _waited(gate, request, response, await gate.run(run_id))
@@ -96,11 +98,6 @@ async def _waited(gate: Gate, request: Request, response: Response, run: RunView
     if granted:
         response.headers["Preference-Applied"] = f"wait={seconds:g}"
     return run
-
-
-def _key(request: Request) -> str | None:
-    key = request.headers.get("idempotency-key")
-    return None if key is None else IdempotencyKey(key=key).key  # which refuses what is none
 
 
 def _header(name: str, description: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import Annotated, Literal, cast
+from typing import Annotated
 
 import msgspec
 from fastapi import Request, Response
@@ -18,11 +18,11 @@ from penstock.control import callbacks, decisions, reach, replays, runs
 from penstock.control.idempotency import Once
 from penstock.control.installation import Installation
 from penstock.control.targets import Target
-from penstock.errors import Forbidden, InvalidInput, PenstockError, fault
+from penstock.errors import Forbidden, PenstockError
 from penstock.model.account import Principal
 from penstock.model.configuration import PipelineRunConfiguration, said
 from penstock.model.decision import Verdict
-from penstock.model.idempotency import POLICIES, IdempotencyKey
+from penstock.model.idempotency import ATTEMPT, in_headers
 from penstock.model.launch import Ticket
 from penstock.model.preference import preferred_wait
 from penstock.model.run import Cause, Run, RunState
@@ -177,28 +177,10 @@ def _read(here: Installation, run_id: str) -> Run:
 
 def once(request: Request, wish: Trigger, *, part: str = "") -> Once | None:
     """The idempotency key of the request, if it has one; of each `part` of a request that starts several, a key of its own."""
-    names = ("idempotency-key", "idempotency-until", "idempotency-conflict", "idempotency-attempt")
-    text, until, conflict, attempt = (request.headers.get(name) for name in names)
-    if text is None:
-        given = [name.title() for name in names if name in request.headers]
-        if given:
-            mistakes = [fault(f"/headers/{name}", "It goes with an Idempotency-Key.") for name in given]
-            raise InvalidInput("There is no idempotency key for this to hold for.", errors=mistakes)
+    key = in_headers(request.headers)
+    if key is None:
         return None
-    if conflict is not None and conflict not in POLICIES:
-        mistake = fault("/headers/Idempotency-Conflict", "There is no such policy.", allowed=POLICIES, given=conflict)
-        raise InvalidInput(f"'{conflict}' does not say what is to become of a conflict.", errors=[mistake])
-    key = IdempotencyKey(key=text, until=_until(until), on_conflict=conflict or "join")
     asked = [wish.target, said(wish.configuration), *([wish.replay] if wish.replay else [])]
     content = msgspec.json.encode(asked, order="deterministic")
-    whole = replace(key, key=f"{text}/{part}") if part else key
-    return Once(key=whole, fingerprint=hashlib.sha256(content).hexdigest(), attempt=attempt)
-
-
-def _until(text: str | None) -> float | Literal["terminal"] | None:
-    if text is None or text == "terminal":
-        return cast(Literal["terminal"] | None, text)
-    try:
-        return float(text)
-    except ValueError:
-        return -1.0  # no lifetime: the key says what is
+    whole = replace(key, key=f"{key.key}/{part}") if part else key
+    return Once(key=whole, fingerprint=hashlib.sha256(content).hexdigest(), attempt=request.headers.get(ATTEMPT))

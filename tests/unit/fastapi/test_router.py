@@ -12,12 +12,15 @@ from penstock.fastapi import trigger_router
 KEY = "a key that is long enough"
 
 
+_HEADER_NAMES = ("Idempotency-Key", "Idempotency-Until", "Idempotency-Conflict", "Prefer")
+
+
 def test_the_application_describes_the_routes_with_their_headers_and_problems() -> None:
     app = FastAPI()
     app.include_router(trigger_router(["train"], api_keys=KEY, header="Our-Key"), prefix="/ml")
     described = app.openapi()
     post = described["paths"]["/ml/templates/{template}/runs"]["post"]
-    assert {one["name"] for one in post["parameters"]} == {"template", "Idempotency-Key", "Prefer"}
+    assert {one["name"] for one in post["parameters"]} == {"template", *_HEADER_NAMES}
     assert set(post["responses"]) == {"200", "202", "401", "404", "409", "422", "429", "503"}
     assert list(post["responses"]["422"]["content"]) == ["application/problem+json"]
     assert described["components"]["securitySchemes"]["APIKeyHeader"]["name"] == "Our-Key"
