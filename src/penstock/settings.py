@@ -74,6 +74,12 @@ class Settings:
     log_requests: bool = False
     """Whether each request is a line of the server's log."""
 
+    lineage_url: str = ""
+    """Where OpenLineage events are sent, such as `http://marquez:5000/api/v1/lineage`. Empty: nowhere."""
+
+    lineage_namespace: str = "penstock"
+    """The namespace of jobs and datasets in OpenLineage events."""
+
     lease: float = 10.0
     """How long a claim on a run lasts without a heartbeat."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import msgspec
 
 from penstock.errors import PenstockError, ServerUnreachable, from_problem
+from penstock.model.trace import TRACEPARENT, context_of, name_of
 
 PREFIX = "/api/v1"
 IDLE = 20.0
@@ -88,7 +90,7 @@ class Transport:
         `path` is below `/api/v1` unless it starts with `//`; `json` is any record of `model/` or JSON value; `timeout`
         (seconds) bounds each wait for the server, not the whole.
         """
-        sent = {**self._headers, **(headers or {})}
+        sent = {**self._headers, **_trace(), **(headers or {})}
         if json is not None:
             body = msgspec.json.encode(json)
             sent.setdefault("Content-Type", "application/json")
@@ -195,6 +197,18 @@ class Transport:
     def _unreachable(self, error: Exception) -> ServerUnreachable:
         where = self.address.removeprefix("unix:")
         return ServerUnreachable(f"The Penstock server at {where} does not answer ({error or type(error).__name__}).")
+
+
+def _trace() -> dict[str, str]:
+    """The trace that this belongs to, so that a run which a step starts is in the trace of that step."""
+    if "opentelemetry.trace" in sys.modules:
+        from opentelemetry.trace import get_current_span  # optional, and somebody has imported it already
+
+        found = get_current_span()
+        if found.get_span_context().is_valid:
+            return {"traceparent": name_of(found)}
+    context = context_of(os.environ.get(TRACEPARENT))
+    return {"traceparent": context} if context else {}
 
 
 def segment(text: str) -> str:

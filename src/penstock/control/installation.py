@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -34,8 +35,19 @@ class Installation:
 
     started: datetime
     metrics: Metrics = field(default_factory=Metrics)
+    run_changed: list[Callable[[Run], object]] = field(default_factory=list)
+    """Told of every run that comes to another state. They return at once."""
+
     draining: threading.Event = field(default_factory=threading.Event)
     """Set once this server is leaving: nothing new is claimed, and who waits for something is answered now."""
+
+    def changed(self, run: Run) -> None:
+        """A run has come to another state, and that is stored."""
+        if run.state.terminal:
+            self.metrics.ended(run)
+            self.bell.ring(ENDED)
+        for told in self.run_changed:
+            told(run)
 
     def drain(self) -> None:
         """Begin to leave."""
@@ -51,11 +63,6 @@ class Installation:
     def pen(self) -> Pen:
         """What requests write with that come in numbers."""
         return Pen(self.db)
-
-    def ended(self, run: Run) -> None:
-        """A run came to its end, which is stored."""
-        self.metrics.ended(run)
-        self.bell.ring(ENDED)
 
     @property
     def code_directory(self) -> Path:

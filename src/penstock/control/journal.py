@@ -176,8 +176,8 @@ def _keep(ws: WriteSession, installation: Installation, before: Progress, after:
     events.append(ws, after.run.id, [*_told(news), *_history(before, after, changed)])
     topics = [after.run.id] + ([QUEUE] if after.run.lease_owner is None else [])
     ws.after_commit(lambda: installation.bell.ring(*topics))
-    if after.run.state.terminal and not before.run.state.terminal:
-        ws.after_commit(lambda: installation.ended(after.run))
+    if after.run.state is not before.run.state:
+        ws.after_commit(lambda: installation.changed(after.run))
 
 
 def _uses(run_id: str, event: Event) -> Iterator[Use]:

@@ -255,6 +255,7 @@ def ticket(installation: Installation, run: Run, snapshot: Snapshot, stack: Stac
         lease=_direct_lease(installation) if held_by_caller(run) else settings.lease,
         grace=settings.grace,
         parallel_steps=settings.steps_at_once,
+        traceparent=run.cause.traceparent,
     )
 
 
@@ -284,7 +285,7 @@ def _note(ws: WriteSession, installation: Installation, run: Run) -> None:
     events.append(ws, run.id, [events.Entry(at=now(), type=f"run_{run.state}", data={"reason": run.reason})])
     ws.after_commit(lambda: installation.bell.ring(run.id, QUEUE))
     if run.state.terminal:
-        ws.after_commit(lambda: installation.ended(run))
+        ws.after_commit(lambda: installation.changed(run))
 
 
 def cause_of(principal: Principal, *, direct: bool, parent_run_id: str | None, parent_step: str | None) -> Cause:

@@ -67,6 +67,9 @@ class Ticket:
     lease: float
     grace: float
     parallel_steps: int = 8
+    traceparent: str | None = None
+    """The trace that the run belongs to (W3C trace context)."""
+
     notes: tuple[str, ...] = ()
     """What the launcher had to decide otherwise than asked, in words: first lines of the run's log."""
 

@@ -101,6 +101,9 @@ class Cause:
     again: tuple[str, ...] | None = None
     """Of a replay that takes over results: the steps that are carried out again. None: it takes over nothing."""
 
+    traceparent: str | None = None
+    """The trace of whoever pulled it (W3C trace context)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Run:

@@ -30,6 +30,7 @@ from penstock.runtime.logs import Capture
 from penstock.runtime.materializers import save
 from penstock.runtime.secrets import Secrets
 from penstock.runtime.tracebacks import failure
+from penstock.runtime.traces import step_span
 from penstock.runtime.watch import Watch, Work
 from penstock.stack.contracts import ArtifactStore
 
@@ -156,7 +157,7 @@ def carry_out(call: Call, bench: Bench) -> dict[str, Kept]:
             bench.journal.write("step_cached", step=call.id, outputs=outputs, cache=note, **told)
             return {name: Kept(artifact, foreign=True) for name, artifact in earlier.outputs.items()}
     context = call.context(bench)
-    with _inside(context), bench.capture.step(call.id):
+    with _inside(context), step_span(call.id, call.step.name), bench.capture.step(call.id):
         kept = _attempts(call, given, bench, lambda number: _begun(call, bench, number, told, note))
     bench.journal.write("step_completed", step=call.id, outputs={name: one.artifact.id for name, one in kept.items()})
     return kept

@@ -14,6 +14,7 @@ from penstock.author.archive import unpack
 from penstock.client.transport import Transport
 from penstock.errors import SourceNotFound
 from penstock.model.launch import Ticket
+from penstock.runtime.traces import traced
 
 
 def code_directory(digest: str, *, home: str, fetch: Callable[[], bytes]) -> Path:
@@ -72,7 +73,7 @@ def carry_out(ticket: Ticket, code: Path, run: Callable[[Ticket], int], at_end: 
     with working_directory(ticket.home, ticket.run_id, code) as directory:
         os.chdir(directory)
         try:
-            status = run(ticket)
+            status = traced(run, ticket)
             at_end()
         finally:
             os.chdir("/")

@@ -16,11 +16,13 @@ from penstock.control.bell import Bell
 from penstock.control.deliverer import Deliverer
 from penstock.control.dispatcher import Dispatcher
 from penstock.control.installation import Installation, now
+from penstock.control.lineage import Lineage
 from penstock.control.reaper import Reaper
 from penstock.control.retention import Sweeper
 from penstock.control.tokens import Signer, load_secret
 from penstock.ids import new_id
 from penstock.model.stack import Component
+from penstock.model.trace import Traces, traces
 from penstock.server import problems
 from penstock.server.browsers import CORS_EXPOSED, CORS_HEADERS, SafeHeaders, origins
 from penstock.server.description import Application
@@ -132,6 +134,8 @@ def create_app(installation: Installation, *, url: str | None = None, leave: Lea
     reaper = Reaper(installation)
     sweeper = Sweeper(installation)
     deliverer = Deliverer(installation)
+    spans = traces("penstock-server")
+    lineage = Lineage(installation, installation.settings.lineage_url) if installation.settings.lineage_url else None
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -143,6 +147,9 @@ def create_app(installation: Installation, *, url: str | None = None, leave: Lea
         reaper.start()
         sweeper.start()
         deliverer.start()
+        if lineage is not None:
+            installation.run_changed.append(lineage.note)
+            lineage.start()
         try:
             yield
         finally:
@@ -150,6 +157,10 @@ def create_app(installation: Installation, *, url: str | None = None, leave: Lea
             reaper.stop()
             sweeper.stop()
             deliverer.stop()
+            if lineage is not None:
+                lineage.stop()
+            if spans is not None:
+                spans.close()
             components.close()
             installation.pen.close()
             installation.db.close()
@@ -173,7 +184,7 @@ def create_app(installation: Installation, *, url: str | None = None, leave: Lea
     app.state.stop_run = dispatcher.stop_run
     app.state.workers = (dispatcher, reaper, deliverer)
     app.state.artifact_store = components.artifact_store
-    _surround(app, installation)
+    _surround(app, installation, spans)
     problems.install(app)
     app.include_router(health.router)
     for noun in _NOUNS:
@@ -181,7 +192,7 @@ def create_app(installation: Installation, *, url: str | None = None, leave: Lea
     return app
 
 
-def _surround(app: FastAPI, installation: Installation) -> None:
+def _surround(app: FastAPI, installation: Installation, spans: Traces | None) -> None:
     """What every request passes on its way in and every answer on its way out; what is added last is outermost."""
     settings, door = installation.settings, installation.address.removeprefix("unix:")
     limits = {"": settings.max_body, "/api/v1/code/": settings.max_archive + code.TAR_OVERHEAD}
@@ -199,7 +210,7 @@ def _surround(app: FastAPI, installation: Installation) -> None:
     app.add_middleware(cast(Any, Hosts), settings=settings, door=door)
     if settings.trusted_proxies:
         app.add_middleware(cast(Any, Proxies), trusted=settings.trusted_proxies)
-    app.add_middleware(cast(Any, Watch), metrics=installation.metrics, each=settings.log_requests)
+    app.add_middleware(cast(Any, Watch), metrics=installation.metrics, each=settings.log_requests, traces=spans)
     app.add_middleware(cast(Any, SafeHeaders))
 
 

@@ -27,6 +27,7 @@ from penstock.model.launch import Ticket
 from penstock.model.preference import preferred_wait
 from penstock.model.run import Cause, Run, RunState
 from penstock.server.bodies import Strict, answer
+from penstock.server.watching import TRACE
 from penstock.store import runs as stored
 from penstock.store.session import ReadSession, WriteSession
 
@@ -57,18 +58,21 @@ class Trigger:
     claim: bool = False
     replay: replays.Replay | None = None
     callback_url: str | None = None
+    traceparent: str | None = None
 
     def cause(self) -> Cause:
         """Who pulled the gate, for the record."""
         run_id = self.parent.run_id if self.parent else self.principal.run_id
         step = self.parent.step if self.parent else None
         cause = runs.cause_of(self.principal, direct=self.claim, parent_run_id=run_id, parent_step=step)
+        cause = replace(cause, traceparent=self.traceparent)
         return cause if self.replay is None else replace(cause, kind="replay")
 
 
 async def trigger(request: Request, here: Installation, wish: Trigger) -> Response:
     """Start the run, wait if the caller prefers to, and answer: 202 while it goes on, 200 when it has ended."""
     wait = preferred_wait(request.headers.get("prefer", ""))
+    wish = replace(wish, traceparent=request.scope.get(TRACE))
     options = runs.Options(once=once(request, wish), claim=wish.claim, plan=request.headers.get("plan-token"))
     try:
         if wish.callback_url is not None:  # before the transaction: a name server may take its time

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
+from typing import Any
 
 from fastapi.routing import iter_route_contexts
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -12,13 +13,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from penstock.control.metrics import Metrics
 from penstock.errors import PenstockError
 from penstock.ids import new_id
+from penstock.model.trace import Traces, context_of, failed, name_of
 from penstock.server.logs import request_id
 from penstock.server.problems import response
 
 log = logging.getLogger("penstock.server")
 requests = logging.getLogger("penstock.requests")
 
-_ID = re.compile(rb"[A-Za-z0-9._~:@/+=-]{1,128}")
+TRACE = "penstock.traceparent"
+"""Key of a request's scope: the trace that it belongs to."""
+
+_ID = re.compile(r"[A-Za-z0-9._~:@/+=-]{1,128}")
 
 
 class Watch:
@@ -27,8 +32,9 @@ class Watch:
     With `each`, every request is a line of the log; otherwise only those that fail in here.
     """
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics, each: bool) -> None:
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, each: bool, traces: Traces | None) -> None:
         self._app = app
+        self._traces = traces
         self._metrics = metrics
         self._each = each
         self._paths: dict[int, str] = {}
@@ -40,7 +46,7 @@ class Watch:
             return
         identity = _given(scope) or new_id()
         token = request_id.set(identity)
-        begun, status = time.perf_counter(), 0
+        begun, status, span = time.perf_counter(), 0, self._begin(scope)
 
         async def noted(message: Message) -> None:
             nonlocal status
@@ -61,7 +67,20 @@ class Watch:
         finally:
             self._metrics.in_progress.dec()
             self._end(scope, status, time.perf_counter() - begun)
+            if span is not None:
+                _end_span(span, _known(scope["method"]), self._route(scope), status)
             request_id.reset(token)
+
+    def _begin(self, scope: Scope) -> Any:
+        """The span of the request, if somebody wants it; its name, or else what the caller sent, is the trace's context."""
+        scope[TRACE] = context_of(_only(scope, b"traceparent"))
+        if self._traces is None:
+            return None
+        span = self._traces.begin(
+            _known(scope["method"]), scope[TRACE], {"http.request.method": _known(scope["method"])}
+        )
+        scope[TRACE] = name_of(span)
+        return span
 
     def _end(self, scope: Scope, status: int, seconds: float) -> None:
         method, route = _known(scope["method"]), self._route(scope)
@@ -83,8 +102,21 @@ class Watch:
 
 
 def _given(scope: Scope) -> str | None:
-    values = [value for name, value in scope["headers"] if name == b"x-request-id"]
-    return values[0].decode() if len(values) == 1 and _ID.fullmatch(values[0]) else None
+    text = _only(scope, b"x-request-id")
+    return text if text is not None and _ID.fullmatch(text) else None
+
+
+def _only(scope: Scope, wanted: bytes) -> str | None:
+    values = [value for name, value in scope["headers"] if name == wanted]
+    return values[0].decode("latin-1") if len(values) == 1 else None
+
+
+def _end_span(span: Any, method: str, route: str, status: int) -> None:
+    span.update_name(f"{method} {route}")
+    span.set_attributes({"http.route": route, "http.response.status_code": status})
+    if status >= 500 or not status:
+        failed(span, str(status))
+    span.end()
 
 
 def _known(method: str) -> str:

@@ -40,6 +40,11 @@ _USES_OF = (
 _USES_IN = select(*_USE.columns).where(
     artifact_uses.c.run_id == bindparam("run"), artifact_uses.c.step == bindparam("step")
 )
+_USES_OF_RUN = (
+    select(*_USE.columns)
+    .where(artifact_uses.c.run_id == bindparam("run"))
+    .order_by(artifact_uses.c.step, artifact_uses.c.kind, artifact_uses.c.name, artifact_uses.c.artifact_id)
+)
 _USED = exists().where(artifact_uses.c.artifact_id == artifacts.c.id)
 _UNUSED = (
     _ARTIFACTS.where(~_USED, artifacts.c.created < bindparam("before"), artifacts.c.id > bindparam("after"))
@@ -141,6 +146,11 @@ def note_uses(ws: WriteSession, uses: Iterable[Use]) -> None:
 def uses_of(rs: ReadSession, artifact_id: str, limit: int) -> list[Use]:
     """The places in which an artifact stands, those in the newest runs first."""
     return [_USE.made(row) for row in rs.rows(_USES_OF, {"id": artifact_id, "limit": limit})]
+
+
+def uses_of_run(rs: ReadSession, run_id: str, limit: int) -> list[Use]:
+    """The artifacts that stand in a run, at most `limit` of its places."""
+    return [_USE.made(row) for row in rs.rows(_USES_OF_RUN.limit(limit), {"run": run_id})]
 
 
 def uses_in(rs: ReadSession, run_id: str, step: str) -> list[Use]:
