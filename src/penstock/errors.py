@@ -25,6 +25,7 @@ PenstockError                     500
     ├── ServerUnreachable         the client found nobody to talk to
     ├── HomeUnusable              the home directory cannot be written
     ├── AuthoringError            a mistake in pipeline code, found before anything runs
+    ├── EnvironmentFailed         the Python that a pipeline requires could not be built
     ├── SourceNotFound            `module:function` names nothing
     ├── ArtifactError             a value could not be saved or loaded
     └── RunFailed                 a run that was waited for did not complete
@@ -240,6 +241,24 @@ class AuthoringError(PenstockError, TypeError):
     """There is a mistake in the pipeline's code."""
 
     slug = "authoring-error"
+
+
+class EnvironmentFailed(PenstockError):
+    """An environment could not be built."""
+
+    slug = "environment-failed"
+
+    def __init__(
+        self,
+        detail: str = "",
+        *,
+        lines: Iterable[str] = (),
+        errors: Iterable[dict[str, Any]] = (),
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail, errors=errors, headers=headers)
+        self.lines = tuple(lines)
+        """What was said while it was tried, at the end."""
 
 
 class SourceNotFound(PenstockError, LookupError):

@@ -101,6 +101,9 @@ class Settings:
     launch: str = "fork"
     """How a local run starts: `fork` (from a warm parent that has imported the pipeline) or `spawn` (a new interpreter)."""
 
+    uv: str = ""
+    """The uv that builds environments. Empty: that of the Python that carries out runs, or the one on the path."""
+
     max_body: int = 8 * 1024 * 1024
     """Largest JSON request body that the server reads."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from penstock.author.archive import Archive, pack
 from penstock.author.pipeline import Pipeline
@@ -13,6 +14,7 @@ from penstock.author.schema import parameter_schema
 from penstock.author.source import Location, locate, preloaded
 from penstock.author.tracing import trace
 from penstock.errors import AuthoringError
+from penstock.model.requirements import Requirements
 from penstock.model.snapshot import Content, Environment
 
 
@@ -50,9 +52,29 @@ def freeze(pipeline: Pipeline, *, description: str | None = None, lenient: bool 
             executable=sys.executable or None,
             platform=f"{sys.platform}-{platform.machine()}",
             preload=preloaded(),
+            requires=_requires(pipeline),
         ),
     )
     return Frozen(content, archive)
+
+
+def _requires(pipeline: Pipeline) -> Requirements | None:
+    """What is said of its requirements, over the pipeline or in its own script."""
+    module = sys.modules.get(pipeline.__module__)
+    file = Path(module.__file__) if module is not None and module.__file__ else None
+    if pipeline.requirements is None and pipeline.python is None and not _has_block(file):
+        return None
+    from penstock.author.requirements import required  # reads what few pipelines say
+
+    return required(pipeline.requirements, pipeline.python, file)
+
+
+def _has_block(file: Path | None) -> bool:
+    """Whether the script may say what it requires (PEP 723)."""
+    try:
+        return file is not None and b"# /// script" in file.read_bytes()
+    except OSError:
+        return False
 
 
 def _archived(location: Location, *, lenient: bool) -> tuple[Archive | None, str | None]:

@@ -31,8 +31,13 @@ if TYPE_CHECKING:
 
 
 class PipelineOptions(TypedDict, total=False):
-    """What can be said of a pipeline. `PipelineRunConfiguration` says what each of them means."""
+    """What can be said of a pipeline. `PipelineRunConfiguration` says what each of them means; the first two are frozen with
+    the code, and no run may say otherwise: the packages that must be installed (or a file that names them), and the versions
+    of Python that will do.
+    """
 
+    requirements: str | Path | Iterable[str] | None
+    python: str | None
     tags: str | Iterable[str]
     enable_cache: bool | None
     cache_policy: CachePolicy | None
@@ -70,11 +75,18 @@ class Pipeline(Declaration):
     given: Options[PipelineRunConfiguration] | None
     """What `with_options` said."""
 
+    requirements: str | Path | Iterable[str] | None
+    """Packages that must be installed where it runs, or the file that names them, as it was said; read when it is frozen."""
+
+    python: str | None
+    """Versions of Python that will do."""
+
     def __init__(
         self, function: Callable[..., Any], name: str | None = None, given: Mapping[str, Any] | None = None
     ) -> None:
-        super().__init__(function, name, given)
-        self.__dict__["given"] = None
+        needs, options = _apart(given or {})
+        super().__init__(function, name, options)
+        self.__dict__.update({"given": None, "requirements": None, "python": None} | needs)
         if self.signature.asynchronous or self.signature.yields:
             raise AuthoringError(
                 f"Pipeline {self.name} is an `async def` or uses `yield`. Write a plain `def` that calls steps and returns their "
@@ -111,10 +123,11 @@ class Pipeline(Declaration):
         """
         from penstock.author.options import file_options  # what a pipeline without options does not need
 
-        fresh = self._read(given)
+        needs, options = _apart(given)
+        fresh = self._read(options)
         if config_path is not None:
             fresh = fresh.over(file_options(config_path))
-        return self._copy(given=fresh if self.given is None else fresh.over(self.given))
+        return self._copy(given=fresh if self.given is None else fresh.over(self.given), **needs)
 
     def function_named(self, name: str) -> Callable[..., Any] | None:
         """The function that an option of this pipeline was given and that is called `name`."""
@@ -212,6 +225,12 @@ class Pipeline(Declaration):
 
         archive = frozen.archive.tar if frozen.archive is not None else None
         return Client().snapshots.create(frozen.content, name=name, archive=archive)
+
+
+def _apart(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is said of the environment, and of the runs."""
+    needs = {name: given[name] for name in ("requirements", "python") if given.get(name) is not None}
+    return needs, {name: value for name, value in given.items() if name not in ("requirements", "python")}
 
 
 @overload

@@ -31,6 +31,7 @@ COMMANDS = {
     "callback": ("callbacks", "See who is told of the ends of runs."),
     "artifact": ("artifacts", "See and download what steps made."),
     "secret": ("secrets", "Secrets of this machine, for steps that need them."),
+    "environment": ("environments", "Environments built for what pipelines require."),
     "service-account": ("accounts", "Accounts of machines, and their API keys."),
     "stack": ("stacks", "See what runs use."),
 }

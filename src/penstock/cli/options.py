@@ -44,6 +44,13 @@ FrozenConfigOption = Annotated[
         "--config", "-c", help="A run configuration in YAML or JSON, frozen with it: each run may say otherwise."
     ),
 ]
+RequirementsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--requirements", help="What it requires: requirements.txt, pyproject.toml, or a script with a block of it."
+    ),
+]
+PythonOption = Annotated[str | None, typer.Option("--python", help="Versions of Python that will do: '>=3.11'.")]
 RunNameOption = Annotated[str | None, typer.Option("--run-name", help="The name of the run.")]
 CallbackUrlOption = Annotated[
     str | None, typer.Option("--callback-url", metavar="URL", help="Post the end of the run to this address, signed.")

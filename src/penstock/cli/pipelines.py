@@ -22,7 +22,9 @@ from penstock.cli.options import (
     OutputOption,
     ParamOption,
     PipelineFilter,
+    PythonOption,
     Reference,
+    RequirementsOption,
     RunNameOption,
     SizeOption,
     Source,
@@ -34,6 +36,7 @@ from penstock.cli.options import (
     keyed,
 )
 from penstock.cli.output import Column, Output, done, say, show_list, show_record
+from penstock.cli.plans import required
 from penstock.cli.progress import launched
 from penstock.cli.templates import show_template
 from penstock.client.client import Client
@@ -100,13 +103,17 @@ def create_run_template(
     description: Annotated[str | None, typer.Option("--description", "-d", help="What it is for.")] = None,
     tag: Annotated[list[str], typer.Option("--tag", "-t", help="May be given repeatedly.")] = [],  # noqa: B006
     config: FrozenConfigOption = None,
+    requirements: RequirementsOption = None,
+    python: PythonOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Freeze and publish a pipeline.
 
     A known name gets the next version; the same thing published again changes nothing.
     """
-    show_template(_pipeline(source, config).create_run_template(name, description, tag), output)
+    show_template(
+        _requiring(_pipeline(source, config), requirements, python).create_run_template(name, description, tag), output
+    )
 
 
 @app.command("write-config")
@@ -130,13 +137,15 @@ def create_snapshot(
     name: Annotated[str | None, typer.Option("--name", "-n", help="A name for it, unique in the pipeline.")] = None,
     description: Annotated[str | None, typer.Option("--description", "-d", help="What it is for.")] = None,
     config: FrozenConfigOption = None,
+    requirements: RequirementsOption = None,
+    python: PythonOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Freeze a pipeline.
 
     The same code gives the same snapshot.
     """
-    _show(_pipeline(source, config).create_snapshot(name, description), output)
+    _show(_requiring(_pipeline(source, config), requirements, python).create_snapshot(name, description), output)
 
 
 @snapshot_app.command("list")
@@ -203,6 +212,12 @@ def _pipeline(source: str, config: Path | None = None) -> Pipeline:
         raise typer.Exit(FAILED) from error
 
 
+def _requiring(pipeline: Pipeline, requirements: Path | None, python: str | None) -> Pipeline:
+    """The pipeline with what is said on the command line; a file is meant from where one stands."""
+    file = requirements.absolute() if requirements is not None else None
+    return pipeline if file is None and python is None else pipeline.with_options(requirements=file, python=python)
+
+
 def _is_users(file: str) -> bool:
     ours = Path(penstock.__file__).parent
     return not file.startswith("<frozen ") and not Path(file).is_relative_to(ours) and "importlib" not in file
@@ -220,6 +235,7 @@ def _show(snapshot: Snapshot, output: Output) -> None:
         "Parameters": "\n".join(described(content.parameter_schema)),
         "Steps": tuple(invocation.id for invocation in content.graph.invocations),
         "Python": content.environment.python,
+        "Requires": required(content.environment.requires),
     }
     show_record(snapshot, fields, output)
     if not snapshot.runnable:

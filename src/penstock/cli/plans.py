@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from penstock.cli.output import Column, Output, amount, duration, literal, say, show_json, show_rows
 from penstock.model.plan import Plan
+from penstock.model.requirements import Requirements
 
 _STEPS = (
     Column("STEP", lambda one: one.step),
@@ -11,6 +12,15 @@ _STEPS = (
     Column("TOOK", lambda one: None if one.seconds is None else duration(one.seconds)),
     Column("WHY", lambda one: one.reason),
 )
+
+
+def required(requires: Requirements | None) -> tuple[str, ...]:
+    """What is required, a line each; a lock by the number of its packages."""
+    if requires is None:
+        return ()
+    python = (f"Python {requires.python}",) if requires.python else ()
+    locked = (f"a lock of {len(requires.constraints)} packages",) if requires.constraints else ()
+    return (*python, *requires.packages, *locked)
 
 
 def show_plan(plan: Plan, output: Output) -> None:
@@ -29,6 +39,8 @@ def show_plan(plan: Plan, output: Output) -> None:
     show_rows(plan.steps, _STEPS)
     if plan.dynamic:
         say("The pipeline decides its steps while it runs: there may be others.")
+    if plan.requires is not None:
+        say(f"It requires {', '.join(required(plan.requires))}.")
     place = plan.place
     say(f"{place.running} of {place.slots} slots are taken, {place.ahead} runs are queued.")
     if plan.seconds is not None:

@@ -153,7 +153,7 @@ def run(
     """Run a template and watch the run."""
     client = Client()
     given = collect(
-        lambda: _content(client, template),
+        lambda: content_of(client, template),
         params=param,
         step_params=step_param,
         config=config,
@@ -337,7 +337,7 @@ def _fields(template: Template) -> dict[str, object]:
     }
 
 
-def _content(client: Client, reference: str) -> Content:
+def content_of(client: Client, reference: str) -> Content:
     """What a run of this version of the template carries out."""
     detail = client.templates.get(reference)
     version = detail.template.version(detail.version)

@@ -40,7 +40,7 @@ def compare(rs: ReadSession, template: Template, before: int, after: int) -> Dif
         before=before,
         after=after,
         changes=tuple(found),
-        cache_lost=tuple(cache_lost(old.content.graph, new.content.graph)),
+        cache_lost=tuple(cache_lost(old.content, new.content)),
         checked=len(inputs),
         hits=hits,
         breaking=bool(hits) or any(one.breaking for one in found),

@@ -12,11 +12,12 @@ from penstock.control.installation import Installation, now
 from penstock.control.runs import held_by_caller
 from penstock.errors import Conflict, NotFound, StaleFence
 from penstock.model.artifact import Use, check_files
-from penstock.model.launch import Exit, Orders, Report
+from penstock.model.launch import Exit, Held, Orders, Report
 from penstock.model.run import (
     Batch,
     Event,
     Failure,
+    LogLine,
     Progress,
     Receipt,
     Run,
@@ -69,9 +70,25 @@ def supervise(ws: WriteSession, installation: Installation, report: Report) -> O
     expires = now() + timedelta(seconds=installation.settings.lease)
     held = [(one.run_id, one.fence) for one in report.held]
     renewed = runs.renew(ws, report.owner, held, expires)
+    for one in report.held:
+        if one.doing is not None:
+            _noted(ws, installation, one)
     orders: dict[str, Literal["cancelled", "stale"]] = {run_id: "stale" for run_id, _ in held if run_id not in renewed}
     orders |= {run_id: "cancelled" for run_id, state in renewed.items() if state is RunState.CANCELLING}
     return Orders(stop=orders)
+
+
+def _noted(ws: WriteSession, installation: Installation, held: Held) -> None:
+    """What has to be done before a run can start, as the reason for which it has not; told once."""
+    run = runs.get(ws, held.run_id)
+    if run.fence != held.fence or run.state is not RunState.STARTING or run.reason == held.doing:
+        return
+    runs.save(ws, replace(run, reason=held.doing))
+    at = now()
+    line = LogLine(at=at, stream="stderr", text=f"penstock: {held.doing}")
+    logs.append(ws, run.id, [line])
+    events.append(ws, run.id, [events.Entry(at=at, type="run_starting", data={"reason": held.doing})])
+    ws.after_commit(lambda: installation.bell.ring(run.id))
 
 
 def requeue(ws: WriteSession, installation: Installation, run: Run, why: str) -> Run:

@@ -52,6 +52,7 @@ def plan(
             running=runs.count_active(rs),
             slots=installation.settings.runs_at_once,
         ),
+        requires=prepared.snapshot.content.environment.requires,
         seconds=seconds,
         samples=len(took),
         cost=price(installation, prepared.terms).of(seconds),

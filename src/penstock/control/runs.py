@@ -252,6 +252,7 @@ def ticket(installation: Installation, run: Run, snapshot: Snapshot, stack: Stac
         home=str(settings.home),
         preload=snapshot.content.environment.preload,
         executable=snapshot.content.environment.executable,
+        requires=snapshot.content.environment.requires,
         lease=_direct_lease(installation) if held_by_caller(run) else settings.lease,
         grace=settings.grace,
         parallel_steps=settings.steps_at_once,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from penstock.control.installation import Installation, now
 from penstock.errors import CodeMissing, InvalidInput, NotFound, fault
 from penstock.ids import check_name, is_id
+from penstock.model import fitting
 from penstock.model.inputs import check_given
 from penstock.model.snapshot import FORMAT, Content, Snapshot, snapshot_id
 from penstock.store import code, pipelines, snapshots
@@ -24,6 +25,8 @@ def create(
     check_name(content.pipeline, what="pipeline", at="/content/pipeline")
     if name is not None:
         check_name(name, what="snapshot")
+    if content.environment.requires is not None:
+        fitting.checked(content.environment.requires, at=("content", "environment", "requires"))
     if content.code is not None and not code.exists(ws, installation.code_directory, content.code):
         raise CodeMissing(f"Upload the code archive first: PUT /api/v1/code/{content.code}.")
     at = now()

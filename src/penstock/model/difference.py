@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from penstock.model.configuration import said
 from penstock.model.graph import Graph, Invocation
+from penstock.model.requirements import Requirements
 from penstock.model.snapshot import Content
 
 Subject = Literal["parameter", "output", "step", "code", "environment", "setting"]
@@ -44,7 +46,7 @@ class Difference:
     after: int
     changes: tuple[Change, ...] = ()
     cache_lost: tuple[str, ...] = ()
-    """Steps whose earlier results will not be taken: their code or constants changed, or those of a step before them."""
+    """Steps whose earlier results will not be taken: their code or constants changed, or those of a step before them, or what the pipeline requires."""
 
     checked: int = 0
     """So many presets and recent runs were held against the newer version."""
@@ -65,8 +67,11 @@ def changes(before: Content, after: Content) -> list[Change]:
     return sorted(found, key=lambda one: not one.breaking)
 
 
-def cache_lost(before: Graph, after: Graph) -> list[str]:
-    """The steps of `after` that will be carried out although they would have been taken from the cache in `before`."""
+def cache_lost(old: Content, new: Content) -> list[str]:
+    """The steps of `new` that will be carried out although they would have been taken from the cache in `old`."""
+    before, after = old.graph, new.graph
+    if old.environment.requires != new.environment.requires:
+        return [one.id for one in after.invocations]
     lost: set[str] = set()
     for one in after.invocations:  # in the order in which the function makes them: what comes before is judged already
         earlier = before.invocation(one.id)
@@ -258,6 +263,33 @@ def _environment_changes(before: Content, after: Content) -> Iterator[Change]:
         if old != new:
             told = f"It was {old!r}, and is {new!r} now."
             yield Change(subject="environment", name=name, kind="changed", detail=told)
+    yield from _requirement_changes(before.environment.requires, after.environment.requires)
+
+
+def _requirement_changes(before: Requirements | None, after: Requirements | None) -> Iterator[Change]:
+    old, new = _required(before), _required(after)
+    for name in [*old, *(one for one in new if one not in old)]:
+        if name not in new:
+            yield Change(subject="environment", name=name, kind="removed", detail=f"It was {old[name]!r}.")
+        elif name not in old:
+            yield Change(subject="environment", name=name, kind="added", detail=f"It is {new[name]!r}.")
+        elif old[name] != new[name]:
+            told = f"It was {old[name]!r}, and is {new[name]!r} now."
+            yield Change(subject="environment", name=name, kind="changed", detail=told)
+
+
+def _required(given: Requirements | None) -> dict[str, str]:
+    """What is required, by what it is of: one package may be named several times, with markers."""
+    found: dict[str, list[str]] = {}
+    if given is None:
+        return {}
+    if given.python is not None:
+        found["required Python"] = [given.python]
+    for word, lines in (("requirement", given.packages), ("locked", given.constraints)):
+        for line in lines:
+            name = re.match(r"[\w.-]*", line)
+            found.setdefault(f"{word} {name[0] if name else line}", []).append(line)
+    return {name: "; ".join(lines) for name, lines in found.items()}
 
 
 def _setting_changes(before: Content, after: Content) -> Iterator[Change]:

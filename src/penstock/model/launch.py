@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from penstock.model.configuration import PipelineRunConfiguration
+from penstock.model.requirements import Requirements
 from penstock.model.run import Event
 from penstock.model.stack import Component
 
@@ -64,6 +65,9 @@ class Ticket:
     executable: str | None = None
     """The Python to use, if it exists on the machine of the run."""
 
+    requires: Requirements | None = None
+    """What the Python that is used must have."""
+
     lease: float
     grace: float
     parallel_steps: int = 8
@@ -80,6 +84,8 @@ class Held:
 
     run_id: str
     fence: int
+    doing: str | None = None
+    """What has to be done before its process can be started, in words."""
 
 
 @dataclass(frozen=True, kw_only=True)

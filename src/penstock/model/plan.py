@@ -12,6 +12,7 @@ from penstock.model.cache import Found, canonical, digest, explain, key_of, show
 from penstock.model.configuration import CachePolicy, StepConfiguration, for_step
 from penstock.model.cost import Cost
 from penstock.model.graph import Binding, Invocation
+from penstock.model.requirements import Requirements
 from penstock.model.snapshot import Content
 
 if TYPE_CHECKING:
@@ -60,6 +61,9 @@ class Plan:
     """The pipeline decides its steps while it runs: there may be others."""
 
     place: Place
+    requires: Requirements | None = None
+    """What the code needs of the Python that runs it, if that was declared."""
+
     seconds: float | None
     """What such runs took lately; None if none has completed."""
 
@@ -146,6 +150,8 @@ class _Foresight:
             elif policy.include_step_parameters:
                 value = given[name] if name in given else self._value(binding) if binding else defaults[name]
                 yield f"parameter {name}", digest_of(canonical(value).encode())
+        if self._content.environment.requires is not None:
+            yield "requirements", self._content.environment.requires.digest()
 
     def _is_input(self, binding: Binding) -> bool:
         return any(leaf.kind == "output" or self._is_artifact(leaf) for leaf in binding.leaves())

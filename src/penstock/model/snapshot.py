@@ -11,6 +11,7 @@ from typing import Any
 from penstock.ids import digest_of, id_from_digest
 from penstock.model.configuration import PipelineRunConfiguration, is_open
 from penstock.model.graph import Graph
+from penstock.model.requirements import Requirements
 
 FORMAT = 1
 """Version of the frozen format. A reader must refuse a format that it does not know."""
@@ -21,6 +22,9 @@ class Environment:
     """What the code was frozen with. `executable` is a hint for this machine: used if it exists, told if not."""
 
     python: str
+    requires: Requirements | None = None
+    """What was declared that it needs. None: nothing was, and whoever runs it sees to that."""
+
     executable: str | None = None
     platform: str | None = None
     preload: tuple[str, ...] = ()

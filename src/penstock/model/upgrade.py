@@ -72,6 +72,8 @@ def findings(
     except InvalidInput as error:
         told = "; ".join(f"{one['pointer']}: {one['message']}" for one in error.errors)
         yield Finding(severity="broken", message=f"The template's terms do not fit this version. {told}")
+    if content.environment.requires is not None and content.environment.requires.python is not None:
+        return  # a Python that does is found or built for it
     frozen_with, executable = content.environment.python, content.environment.executable
     if executable is not None and not has_executable and _minor(frozen_with) != _minor(python):
         told = f"It was frozen with Python {frozen_with} ({executable}), which is not here: it will run with {python}."

@@ -9,7 +9,7 @@ from typing import Literal
 
 from penstock.model.run import Run, RunState, StepRun, StepState
 
-Kind = Literal["delay", "limit", "slots", "queue", "launch", "worker", "step", "upstream", "failure"]
+Kind = Literal["delay", "limit", "slots", "queue", "launch", "environment", "worker", "step", "upstream", "failure"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +128,9 @@ def _queued(facts: Facts) -> Iterator[Blocker]:
 
 def _claimed(facts: Facts) -> Iterator[Blocker]:
     run = facts.run
+    if run.state is RunState.STARTING and run.reason:
+        advice = "It is built once, and kept: `penstock environment list`. Cancel the run if it takes too long."
+        yield Blocker(kind="environment", detail=run.reason, since=run.created, advice=advice)
     if run.state in (RunState.STARTING, RunState.CANCELLING):
         told = "is preparing its process" if run.state is RunState.STARTING else "is ending its process"
         detail = f"{run.lease_owner} {told}; if it is not heard of again, that is noticed at {run.lease_expires:%H:%M:%S} UTC."

@@ -14,7 +14,7 @@ from penstock.errors import PenstockError
 from penstock.model.launch import Ticket
 from penstock.runtime import processes, workplace
 from penstock.runtime.run import main as run
-from penstock.runtime.warm import leave_stdin, run_exit_handlers
+from penstock.runtime.warm import run_exit_handlers
 
 NOT_STARTED = 78
 """Exit status when the run's code could not be had (EX_CONFIG, sysexits.h)."""
@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> int:
         processes.die_with(int(arguments[0]))
     os.umask(0o077)
     ticket = msgspec.json.decode(sys.stdin.buffer.read(), type=Ticket)
-    leave_stdin()
+    processes.leave_stdin()
     processes.mark(ticket.run_id)
     processes.prefer_as_oom_victim()
     try:

@@ -18,6 +18,7 @@ from penstock.errors import InvalidInput, PenstockError, fault, pointer
 from penstock.model.artifact import Artifact
 from penstock.model.cache import CacheNote, Earlier, Found, Lookup, Taken, Taking, canonical, explain, key_of, shown
 from penstock.model.configuration import CachePolicy
+from penstock.model.requirements import Requirements
 from penstock.model.wire import reader
 from penstock.runtime import hooks
 from penstock.runtime.step import Call, recorded
@@ -47,9 +48,16 @@ class StepCache:
     """The cache of one run. `root` is where the code lies: file dependencies are relative to it."""
 
     def __init__(
-        self, pipeline_id: str, ask: Ask, store: ArtifactStore, root: Path, resumed: Resumed | None = None
+        self,
+        pipeline_id: str,
+        ask: Ask,
+        store: ArtifactStore,
+        root: Path,
+        resumed: Resumed | None = None,
+        requires: Requirements | None = None,
     ) -> None:
         self._pipeline_id = pipeline_id
+        self._requires = requires
         self._ask = ask
         self._store = store
         self._root = root
@@ -171,6 +179,8 @@ class StepCache:
                     yield f"input {name}", _digest(_with_digests(value, policy, artifact_of))
             elif policy.include_step_parameters:
                 yield f"parameter {name}", _json_digest(name, given.get(name, value))
+        if self._requires is not None:
+            yield "requirements", self._requires.digest()
         for path in policy.file_dependencies:
             yield f"file {path}", _file_digest(self._root, path, call.id)
         for thing in policy.source_dependencies:

@@ -85,8 +85,10 @@ class RunProcess:
 class Parent:
     """One warm parent as its supervisor sees it, from its start to its burial."""
 
-    def __init__(self, command: list[str], environment: Mapping[str, str], children: Children) -> None:
-        """Raises `OSError` if it cannot be started."""
+    def __init__(
+        self, command: list[str], environment: Mapping[str, str], children: Children, hold: int | None = None
+    ) -> None:
+        """Raises `OSError` if it cannot be started. A copy of the descriptor `hold` stays open until it is gone."""
         ours, theirs = socket.socketpair()
         try:
             marked = {**environment, RUN_VARIABLE: processes.PLACEHOLDER}
@@ -96,6 +98,7 @@ class Parent:
             raise
         finally:
             theirs.close()
+        self._hold = None if hold is None else os.dup(hold)
         self.proven = False
         """Whether it ever forked a run: its imports do not kill it."""
         self.leaving = False
@@ -217,6 +220,9 @@ class Parent:
             process.end(None)
         self._asked.clear()
         self._alive.clear()
+        if self._hold is not None:
+            os.close(self._hold)
+            self._hold = None
 
 
 class Parents:
@@ -233,12 +239,15 @@ class Parents:
         self._spare: Parent | None = None
         self._all: set[Parent] = set()
 
-    def take(self, code: str, executable: str) -> Parent:
-        """The warm parent for this code, started if there is none. Raises `OSError` if that fails."""
+    def take(self, code: str, executable: str, hold: int | None = None) -> Parent:
+        """The warm parent for this code, started if there is none. Raises `OSError` if that fails.
+
+        `hold` keeps the environment of the interpreter from being removed; the parent has a copy of it.
+        """
         key = (code, executable)
         parent = self._by_key.pop(key, None)
         if parent is None or parent.leaving:
-            parent = self._claim_spare(executable) or self._start(executable)
+            parent = self._claim_spare(executable) or self._start(executable, hold)
             log.info("warm parent %d takes code %.12s", parent.pid, code)
         self._by_key[key] = parent  # the last in the dict is the one used last
         return parent
@@ -283,8 +292,8 @@ class Parents:
         if self._all:
             await asyncio.wait({parent.life for parent in self._all})
 
-    def _start(self, executable: str) -> Parent:
-        parent = Parent([executable, "-P", "-m", "penstock.runtime.warm"], self._environment, self._children)
+    def _start(self, executable: str, hold: int | None = None) -> Parent:
+        parent = Parent([executable, "-P", "-m", "penstock.runtime.warm"], self._environment, self._children, hold)
         self._all.add(parent)
         parent.life.add_done_callback(lambda _: self._gone(parent))
         return parent

@@ -18,6 +18,7 @@ from penstock.client.client import Client
 from penstock.errors import InvalidInput, PenstockError, fault, pointer
 from penstock.model.artifact import FROZEN
 from penstock.model.launch import Ticket
+from penstock.model.requirements import Requirements
 from penstock.model.run import Event, Run
 from penstock.model.secret import ADVICE, is_reference
 from penstock.runtime import terminal
@@ -39,6 +40,8 @@ def run(pipeline: Pipeline, parameters: Mapping[str, Any]) -> Run:
     """
     client = Client()
     frozen = freeze(pipeline, lenient=True)
+    if frozen.content.environment.requires is not None:
+        _say_what_does_not_fit(frozen.content.environment.requires)
     archive = frozen.archive.tar if frozen.archive is not None else None
     try:
         snapshot = client.snapshots.create(frozen.content, archive=archive)
@@ -134,6 +137,16 @@ def _holds_secret(value: Any) -> bool:
         return False
     names = [one.name for one in fields(value)] if is_dataclass(value) else getattr(type(value), "model_fields", ())
     return any(_holds_secret(getattr(value, name, None)) for name in names)
+
+
+def _say_what_does_not_fit(requires: Requirements) -> None:
+    # Reading requirements, for the few pipelines that have some.
+    from penstock.runtime.fitting import fit
+    from penstock.runtime.inquiries import Question
+
+    found = fit(Question(requires=requires)).misfits
+    if found:
+        _say(f"this Python does not fit: {'; '.join(found)}. A pipeline that is called runs where it is called.")
 
 
 def _say(text: str) -> None:

@@ -77,6 +77,13 @@ def start(command: list[str], *, stdin: int, environment: dict[str, str]) -> int
     return os.posix_spawn(command[0], command, environment, file_actions=actions, setsid=True, setsigmask=())
 
 
+def leave_stdin() -> None:
+    """Let nobody read our standard input: it carried credentials."""
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+
+
 def tell(pid: int, *signals: int) -> None:
     """Send signals to a run process and to its group, if they are there."""
     for number in signals:

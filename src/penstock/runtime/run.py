@@ -90,7 +90,9 @@ def services_of(ticket: Ticket, journal: Journal, store: ArtifactStore, root: Pa
     decode = reader(Artifact)
     secrets = ticket.secret_store or Component(flavor="file", options={"path": f"{ticket.home}/secrets"})
     return Services(
-        cache=StepCache(ticket.pipeline_id, asking(transport), store, root, _resumed(ticket, transport)),
+        cache=StepCache(
+            ticket.pipeline_id, asking(transport), store, root, _resumed(ticket, transport), ticket.requires
+        ),
         secrets=Secrets(build("secret_store", secrets), journal),
         artifact=lambda identity: decode(transport.request("GET", f"/artifacts/{identity}").body),
     )

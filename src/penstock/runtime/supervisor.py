@@ -15,7 +15,6 @@ import os
 import platform
 import signal
 import socket
-import sys
 from collections import OrderedDict
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +30,7 @@ from penstock.ids import is_digest, is_id
 from penstock.model.launch import NO_RUN, RUN_VARIABLE, Exit, Held, Orders, Report, Ticket, socket_path
 from penstock.runtime import processes, workplace
 from penstock.runtime.children import FAREWELL, Children, Lost, NotStarted, Parent, Parents, RunProcess
+from penstock.runtime.housing import Housing, Unbuilt
 from penstock.runtime.ledger import Ledger
 from penstock.runtime.orders import Answer, FromLauncher, Launch, Leave, Stop
 from penstock.runtime.spool import crash, last_words
@@ -62,6 +62,15 @@ class Charge:
         """Its process is there, or will never be."""
         self.over = asyncio.Event()
         self.stopping: str | None = None
+        self.halted = asyncio.Event()
+        """It is to be stopped."""
+
+        self.doing: str | None = None
+        """What has to be done before its process can be started."""
+
+        self.hold: int | None = None
+        """Keeps the environment that it uses from being removed."""
+
         self.undead: list[int] = []
         """Pids that SIGKILL did not end."""
 
@@ -84,7 +93,7 @@ class Supervisor:
         self._charges: dict[str, Charge] = {}
         self._exits: dict[tuple[str, int], Exit] = {}
         self._done: OrderedDict[tuple[str, int], None] = OrderedDict()
-        self._usable: dict[str, asyncio.Task[bool]] = {}
+        self._housing = Housing(home, self._children, self._environment)
         self._never_fork: set[tuple[str, str]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._news = asyncio.Event()
@@ -193,6 +202,8 @@ class Supervisor:
             exit |= await self._wait_for(charge, charge.process)
         except NotStarted as error:
             exit |= {"failure": str(error), "launched": False}
+        except Unbuilt as error:
+            exit |= {"failure": str(error), "launched": False, "last_words": error.last_words()}
         except Lost as error:
             exit |= {"failure": str(error)}
         except Exception:  # one run must not take the others with it
@@ -208,13 +219,13 @@ class Supervisor:
         self._ended(charge, Exit(run_id=ticket.run_id, fence=ticket.fence, **exit))
 
     async def _start(self, charge: Charge) -> RunProcess:
-        executable, charge.ticket = await self._interpreter(charge.ticket)
+        executable = await self._lodge(charge)
         ticket, code = charge.ticket, charge.ticket.code
         assert code is not None
         key = (code, executable)
         try:
             if not charge.stopping and self._settings.launch == "fork" and key not in self._never_fork:
-                charge.parent = self._parents.take(code, executable)
+                charge.parent = self._parents.take(code, executable, charge.hold)
                 try:
                     return await charge.parent.fork(ticket)
                 except NotStarted as error:
@@ -229,6 +240,19 @@ class Supervisor:
             return self._spawn(ticket, executable)
         except OSError as error:
             raise NotStarted(f"could not be started: {error}") from error
+
+    async def _lodge(self, charge: Charge) -> str:
+        """The interpreter for this run. What has to be done for it is told to the server, and the outcome in the log."""
+
+        def doing(what: str) -> None:
+            charge.doing = what
+            self._news.set()
+
+        lodging = await self._housing.lodge(charge.ticket, charge.halted, doing)
+        charge.doing, charge.hold = None, lodging.hold
+        if lodging.note is not None:
+            charge.ticket = dataclasses.replace(charge.ticket, notes=(*charge.ticket.notes, lodging.note))
+        return lodging.executable
 
     def _spawn(self, ticket: Ticket, executable: str) -> RunProcess:
         """The run in a new interpreter, which gets the ticket over its standard input."""
@@ -276,6 +300,9 @@ class Supervisor:
         claim, exit = (exit.run_id, exit.fence), self._with_last_words(exit)
         if self._charges.get(exit.run_id) is charge:
             del self._charges[exit.run_id]
+        if charge.hold is not None:
+            os.close(charge.hold)
+            charge.hold = None
         self._exits[claim] = exit
         try:
             self._ledger.end(exit)
@@ -302,6 +329,7 @@ class Supervisor:
         if charge.stopping:
             return
         charge.stopping = why
+        charge.halted.set()
         ticket = charge.ticket
         grace = ticket.grace if why == "cancelled" else min(ticket.grace, ticket.lease / 3)
         if not charge.begun.is_set():
@@ -332,31 +360,6 @@ class Supervisor:
             await asyncio.wait({charge.process.exited}, timeout=FAREWELL)
             charge.process.end(None)  # its parent may hang and not see it end, or the kernel may hold on to it
 
-    async def _interpreter(self, ticket: Ticket) -> tuple[str, Ticket]:
-        """The Python for this run, and the ticket with a note if it is not the one that was asked for."""
-        wanted = ticket.executable
-        if wanted is None or _same_python(wanted):
-            return sys.executable, ticket
-        if wanted not in self._usable:
-            self._usable[wanted] = asyncio.create_task(self._try(wanted))
-        if await self._usable[wanted]:
-            return wanted, ticket
-        self._usable.pop(wanted, None)  # somebody may mend it
-        note = f"{wanted} cannot be used here (it is not there, or has no Penstock): this run uses {sys.executable}."
-        return sys.executable, dataclasses.replace(ticket, notes=(*ticket.notes, note))
-
-    async def _try(self, executable: str) -> bool:
-        """Whether this Python can import what a run needs."""
-        null = os.open(os.devnull, os.O_RDONLY)
-        try:
-            command = [executable, "-P", "-c", "import penstock.runtime.run"]
-            environment = {**self._environment, RUN_VARIABLE: processes.PLACEHOLDER}
-            return await self._children.watch(processes.start(command, stdin=null, environment=environment)) == 0
-        except OSError:
-            return False
-        finally:
-            os.close(null)
-
     # The server
 
     def _pause(self) -> float:
@@ -367,7 +370,9 @@ class Supervisor:
 
     async def _report(self) -> None:
         """A heartbeat: what we hold, what has ended. Exits are kept until the server has answered."""
-        held = tuple(Held(run_id=run_id, fence=one.ticket.fence) for run_id, one in self._charges.items())
+        held = tuple(
+            Held(run_id=run_id, fence=one.ticket.fence, doing=one.doing) for run_id, one in self._charges.items()
+        )
         exits = dict(self._exits)
         report = Report(owner=self._owner, held=held, exits=tuple(exits.values()))
         try:
@@ -416,6 +421,7 @@ class Supervisor:
         self._leaving = True
         for charge in self._charges.values():
             charge.stopping = "its supervisor was told to leave"
+            charge.halted.set()
             if charge.parent is not None and not charge.begun.is_set():
                 charge.parent.kill()  # it may hang while importing
             self._spawn_task(self._kill(charge))
@@ -425,14 +431,6 @@ class Supervisor:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _same_python(executable: str) -> bool:
-    """Whether this is our own Python, under whatever name (`python`, `python3`) of the same environment."""
-    given, ours = Path(executable), Path(sys.executable)
-    with suppress(OSError):
-        return given.parent == ours.parent and given.samefile(ours)
-    return False
 
 
 async def _within(seconds: float, work: Coroutine[Any, Any, Any]) -> bool:

@@ -272,7 +272,7 @@ def _flush() -> None:
 def main() -> None:
     """`python -m penstock.runtime.warm`: serve the supervisor at the other end of standard input."""
     channel = socket.socket(fileno=os.dup(0))
-    leave_stdin()
+    processes.leave_stdin()
     os.umask(0o077)
     for name in PRELOADED:
         importlib.import_module(name)
@@ -282,13 +282,6 @@ def main() -> None:
 
     gc.freeze()
     Warm(channel, load_source, run).serve()
-
-
-def leave_stdin() -> None:
-    """Let nobody read our standard input: it carried credentials."""
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
 
 
 if __name__ == "__main__":

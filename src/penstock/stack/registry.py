@@ -5,11 +5,14 @@ from __future__ import annotations
 import inspect
 from functools import cache
 from importlib import import_module
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from penstock.errors import InvalidInput, Unavailable, fault, pointer
 from penstock.model.stack import Component
 from penstock.stack.contracts import ArtifactStore, Launcher, SecretStore
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "penstock.flavors"
 """The entry point group of plug-ins. An entry is called `<kind>.<flavor>` and names the class."""
@@ -78,6 +81,18 @@ def find(kind: str, flavor: str) -> type:
     return found
 
 
+def requirements(kind: str, component: Component) -> tuple[str, ...]:
+    """What must be installed, besides Penstock, where this component is used. Raises like `build`."""
+    name = f"{kind}.{component.flavor}"
+    if name in _BUILT_IN:
+        extra = getattr(build(kind, component), "extra", None)
+        return () if extra is None else (f"penstock[{extra}]",)
+    entry = next((one for one in _entries() if one.name == name), None)
+    if entry is None:
+        raise _unknown(kind, component.flavor)
+    return () if entry.dist is None else (f"{entry.dist.name}=={entry.dist.version}",)
+
+
 def flavors() -> dict[str, list[str]]:
     """Every kind with the names of its flavors, plug-ins included."""
     known: dict[str, list[str]] = {kind: [] for kind in _CONTRACTS}
@@ -89,10 +104,14 @@ def flavors() -> dict[str, list[str]]:
 
 @cache
 def _plug_ins() -> dict[str, str]:
+    return {entry.name: entry.value for entry in _entries()}
+
+
+def _entries() -> tuple[EntryPoint, ...]:
     # Here and not above: importing importlib.metadata takes longer than everything else in this file.
     from importlib.metadata import entry_points
 
-    return {entry.name: entry.value for entry in entry_points(group=GROUP)}
+    return tuple(entry_points(group=GROUP))
 
 
 def _unknown(kind: str, flavor: str) -> InvalidInput:

@@ -10,7 +10,7 @@ from penstock.control import journal, runs
 from penstock.control.installation import now
 from penstock.errors import StaleFence
 from penstock.model.launch import Exit, Held, Report
-from penstock.model.run import Batch, Event, LogLine, Receipt, Run, RunState, StepState
+from penstock.model.run import Batch, Event, Failure, LogLine, Receipt, Run, RunState, StepState
 from penstock.store import logs
 from penstock.store import runs as stored
 from tests.unit.control.conftest import House
@@ -178,3 +178,29 @@ def test_a_run_that_never_starts_is_given_up_after_some_tries(daily: House) -> N
     ended = daily.run(run.id)
     assert (ended.state, ended.error and ended.error.type) == (RunState.FAILED, "NotStarted")
     assert "no Python" in str(ended.reason)
+
+
+def test_what_a_supervisor_does_first_is_the_reason_and_told_once(daily: House, claimed: Run) -> None:
+    preparing = Held(run_id=claimed.id, fence=1, doing="It is preparing an environment.")
+    for _ in range(3):
+        assert supervise(daily, preparing) == {}
+    assert daily.run(claimed.id).reason == "It is preparing an environment."
+    with daily.here.db.read() as session:
+        assert [one.text for one in logs.after(session, claimed.id)[0]] == ["penstock: It is preparing an environment."]
+    supervise(daily, Held(run_id=claimed.id, fence=0, doing="Somebody else's word."))
+    assert daily.run(claimed.id).reason == "It is preparing an environment."
+    report(daily, claimed, event(1, "run_started"))
+    supervise(daily, preparing)
+    assert daily.run(claimed.id).reason is None
+
+
+def test_a_run_that_could_not_begin_for_good_has_failed_with_what_was_said(daily: House, claimed: Run) -> None:
+    line = LogLine(at=now(), stream="stderr", text="no such package")
+    failure = Failure(type="EnvironmentFailed", message="It could not be built.")
+    words = (event(1, "log", lines=(line,)), event(2, "run_failed", error=failure))
+    died = Exit(run_id=claimed.id, fence=1, status=None, failure="", launched=False, last_words=words)
+    supervise(daily, exits=(died,))
+    run = daily.run(claimed.id)
+    assert (run.state, run.error) == (RunState.FAILED, failure)
+    with daily.here.db.read() as session:
+        assert [one.text for one in logs.after(session, run.id)[0]] == ["no such package"]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from penstock.model.configuration import PipelineRunConfiguration
 from penstock.model.difference import accepts, cache_lost, changes
 from penstock.model.graph import Binding, Graph, Invocation, Output
+from penstock.model.requirements import Requirements
 from penstock.model.snapshot import Content, Environment
 
 
@@ -92,11 +93,11 @@ def test_steps_and_what_loses_its_cache() -> None:
         ("step", "gone", "removed", False),
         ("step", "new", "added", False),
     ]
-    assert cache_lost(before, after) == ["a", "b", "new"]
-    assert cache_lost(before, before) == []
+    assert cache_lost(content({}, graph=before), content({}, graph=after)) == ["a", "b", "new"]
+    assert cache_lost(content({}, graph=before), content({}, graph=before)) == []
     constant = Graph(invocations=(step("a", inputs={"n": Binding(kind="value", value=1)}),))
     other = Graph(invocations=(step("a", inputs={"n": Binding(kind="value", value=2)}),))
-    assert cache_lost(constant, other) == ["a"]
+    assert cache_lost(content({}, graph=constant), content({}, graph=other)) == ["a"]
 
 
 def test_outputs_break_the_other_way_round() -> None:
@@ -108,6 +109,29 @@ def test_outputs_break_the_other_way_round() -> None:
     assert told(made({}), made({"a": number})) == [("output", "a", "added", False)]
     assert told(made({"a": number}), made({"a": integer})) == [("output", "a", "changed", False)]
     assert told(made({"a": integer}), made({"a": number})) == [("output", "a", "changed", True)]
+
+
+def test_what_is_required_is_told_by_package_and_costs_every_step_its_cache() -> None:
+    def requiring(requires: Requirements | None) -> Content:
+        return content(
+            {}, graph=Graph(invocations=(step("a"),)), environment=Environment(python="3.11", requires=requires)
+        )
+
+    one = requiring(Requirements(packages=("tiny==1", "old"), constraints=("below==1",)))
+    two = requiring(Requirements(python=">=3.11", packages=("tiny==2", "new"), constraints=("below==1",)))
+    assert [(one.name, one.kind, one.detail) for one in changes(one, two)] == [
+        ("requirement tiny", "changed", "It was 'tiny==1', and is 'tiny==2' now."),
+        ("requirement old", "removed", "It was 'old'."),
+        ("required Python", "added", "It is '>=3.11'."),
+        ("requirement new", "added", "It is 'new'."),
+    ]
+    assert cache_lost(one, two) == ["a"]
+    assert changes(one, one) == []
+    assert [found.name for found in changes(requiring(None), one)] == [
+        "requirement tiny",
+        "requirement old",
+        "locked below",
+    ]
 
 
 def test_environment_settings_and_code_are_told() -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from penstock.model.requirements import Requirements
 from penstock.model.snapshot import FORMAT, Content, Environment, Snapshot
 from penstock.model.terms import Terms
 from penstock.model.upgrade import findings
@@ -33,6 +34,8 @@ def test_what_runs_needs_no_words() -> None:
 
 def test_another_python_needs_attention() -> None:
     assert severities(python="3.13.0", here=False) == ["attention"]
+    said = replace(CONTENT.environment, requires=Requirements(python=">=3.12"))
+    assert severities(python="3.13.0", here=False, environment=said) == []  # one that does is found or built
 
 
 def test_what_cannot_run_is_broken() -> None:

@@ -74,3 +74,12 @@ def test_of_a_run_that_has_ended_it_is_told_how() -> None:
     cancelled = replace(RUN, state=RunState.CANCELLED, reason="Cancelled on request.")
     assert why(Facts(run=cancelled)).summary == "Cancelled on request."
     assert why(Facts(run=replace(RUN, state=RunState.COMPLETED, reason="x"))).summary == "It has completed."
+
+
+def test_a_run_that_cannot_start_yet_says_what_is_done_for_it() -> None:
+    run = replace(
+        RUN, state=RunState.STARTING, reason="It is preparing an environment.", lease_owner="s", lease_expires=AT
+    )
+    told = why(Facts(run=run))
+    assert told.summary == "It is preparing an environment."
+    assert [one.kind for one in told.blockers] == ["environment", "worker"]

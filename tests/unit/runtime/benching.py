@@ -11,6 +11,7 @@ from penstock.model.artifact import Artifact
 from penstock.model.cache import Earlier, Found, Lookup
 from penstock.model.configuration import PipelineRunConfiguration
 from penstock.model.launch import Ticket
+from penstock.model.requirements import Requirements
 from penstock.model.run import Batch, Event, Receipt, RunState
 from penstock.model.stack import Component
 from penstock.runtime.cache import StepCache
@@ -69,6 +70,7 @@ class Bench:
         """Those that pipelines may be given, by id."""
 
         self.said = PipelineRunConfiguration()
+        self.requires: Requirements | None = None
         self.workers = 4
 
     def ticket(self, parameters: dict[str, Any], steps: dict[str, dict[str, Any]] | None = None) -> Ticket:
@@ -108,7 +110,7 @@ class Bench:
         journal = Journal(send, 1)
         with Capture(journal.log, own_process=False, tee=False) as capture:
             store = FileStore(path=str(self.path))
-            cache = StepCache("p", self.memory.ask, store, self.root)
+            cache = StepCache("p", self.memory.ask, store, self.root, requires=self.requires)
             secrets = Secrets(SecretFiles(self.path / "secrets"), journal)
             ticket = self.ticket(parameters, steps)
             services = Services(cache=cache, secrets=secrets, artifact=self.artifacts.__getitem__)

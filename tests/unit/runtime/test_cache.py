@@ -10,6 +10,7 @@ from penstock import CachePolicy, pipeline, step
 from penstock.errors import InvalidInput, Unavailable
 from penstock.model.cache import CacheNote, Lookup
 from penstock.model.configuration import PipelineRunConfiguration, StepConfiguration
+from penstock.model.requirements import Requirements
 from tests.unit.runtime.benching import Bench, printed, told
 
 carried_out: list[str] = []
@@ -63,6 +64,20 @@ def test_the_same_again_is_taken_from_the_run_before(bench: Bench) -> None:
     assert (note.hit, note.from_run, note.from_step) == (True, "r", "total")
     assert "nothing it hangs on has changed" in note.reason
     assert next(event.inputs for event in events if event.type == "step_cached" and event.step == "total")
+
+
+def test_other_requirements_are_a_miss_that_says_so(bench: Bench) -> None:
+    outcomes(bench, n=4)
+    bench.requires = Requirements(packages=("tiny==1",))
+    first, notes = outcomes(bench, n=4)
+    assert first[-2:] == ["load", "total"]
+    assert "requirements added" in notes["load"].reason
+    bench.run(summed, n=4)
+    assert carried_out[-2:] == ["load", "total"]
+    assert len(carried_out) == len(first)
+    bench.requires = Requirements(packages=("tiny==2",))
+    _, notes = outcomes(bench, n=4)
+    assert "requirements changed" in notes["load"].reason
 
 
 def test_another_parameter_is_a_miss_that_says_so_and_equal_content_is_a_hit(bench: Bench) -> None:

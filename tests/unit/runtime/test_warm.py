@@ -25,7 +25,7 @@ from tests.launching import alive, eventually
 SCRIPT = """
     # A warm parent whose runs call a function of the imported module with the ticket's parameters.
     import importlib, os, socket, sys
-    from penstock.runtime import warm
+    from penstock.runtime import processes, warm
 
     def load(source, directory):
         return importlib.import_module(source)
@@ -34,7 +34,7 @@ SCRIPT = """
         return importlib.import_module(ticket.source).main(**ticket.parameters) or 0
 
     channel = socket.socket(fileno=os.dup(0))
-    warm.leave_stdin()
+    processes.leave_stdin()
     warm.Warm(channel, load, run).serve()
 """
 

@@ -123,3 +123,16 @@ def test_built_in_flavors_are_found_without_reading_entry_points(tmp_path: Path)
         "assert 'importlib.metadata' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", script], env={"PYTHONPATH": ":".join(sys.path)}, check=True)
+
+
+def test_what_a_component_needs_where_it_is_used(plug_ins: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert registry.requirements("artifact_store", Component(flavor="file", options={"path": "/x"})) == ()
+    for url, extra in (("s3://bucket", "s3"), ("gs://bucket", "gcs"), ("az://box", "azure")):
+        component = Component(flavor="object", options={"url": url})
+        assert registry.requirements("artifact_store", component) == (f"penstock[{extra}]",)
+    assert registry.requirements("artifact_store", Component(flavor="fake")) == ()
+    [entry] = [one for one in metadata.entry_points(group=registry.GROUP) if one.name == "artifact_store.fake"]
+    monkeypatch.setattr(type(entry), "dist", metadata.distribution("pytest"))
+    assert registry.requirements("artifact_store", Component(flavor="fake")) == (f"pytest=={pytest.__version__}",)
+    with pytest.raises(InvalidInput, match="no flavor"):
+        registry.requirements("artifact_store", Component(flavor="nothing"))

@@ -65,6 +65,11 @@ class ObjectStore:
         self._services: dict[int, Service] = {}
         self._locks: dict[int, threading.Lock] = {}
 
+    @property
+    def extra(self) -> str:
+        """The extra of Penstock that brings the packages it needs."""
+        return SERVICES[self._place.scheme].extra
+
     def put(self, data: bytes | Path) -> tuple[str, int]:
         """Store bytes or a file's content. A file larger than one part is read twice: its name is its digest."""
         if isinstance(data, Path):
