@@ -11,19 +11,34 @@ from pathlib import Path
 import pytest
 
 from penstock.store.session import Database
+from tests import postgres
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
-# How to get an empty database of each kind that Penstock supports, in a directory of its own.
-DATABASES: dict[str, Callable[[Path], str]] = {
-    "sqlite": lambda directory: f"sqlite:///{directory / 'penstock.db'}",
-}
+# Every kind of database that Penstock supports; of PostgreSQL the oldest and the newest at hand.
+DATABASES = ["sqlite", *(f"postgresql-{version}" for version in postgres.installed())]
 
 
-@pytest.fixture(params=list(DATABASES))
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+@pytest.fixture(scope="session")
+def clusters() -> Iterator[Callable[[str], postgres.Cluster]]:
+    """The PostgreSQL server of a version: one a session, started when it is first asked for."""
+    started: dict[str, postgres.Cluster] = {}
+
+    def cluster(version: str) -> postgres.Cluster:
+        if version not in started:
+            started[version] = postgres.Cluster(postgres.installed()[version])
+        return started[version]
+
+    yield cluster
+    for each in started.values():
+        each.remove()
+
+
+@pytest.fixture(params=DATABASES)
+def url(request: pytest.FixtureRequest, tmp_path: Path, clusters: Callable[[str], postgres.Cluster]) -> str:
     """The URL of an empty database: no schema yet."""
-    return DATABASES[request.param](tmp_path)
+    kind, _, version = request.param.partition("-")
+    return clusters(version).database() if kind == "postgresql" else f"sqlite:///{tmp_path / 'penstock.db'}"
 
 
 @pytest.fixture
