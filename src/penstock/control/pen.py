@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import defaultdict
 from collections.abc import Callable
-from concurrent.futures import Future
-from functools import partial
+from contextlib import suppress
+from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from penstock.store.session import Database, WriteSession
 
@@ -17,7 +18,29 @@ T = TypeVar("T")
 MOST = 64
 """How much is written in a row before those who wait are told."""
 
-Work = Callable[[WriteSession], Any]
+
+@dataclass
+class Wish:
+    """Something to be written, for a request that waits for it on its event loop."""
+
+    work: Callable[[WriteSession], Any]
+    loop: asyncio.AbstractEventLoop
+    answer: asyncio.Future[Any]
+    result: Any = None
+    error: BaseException | None = None
+
+    def write(self, session: WriteSession) -> None:
+        """Do it."""
+        self.result = self.work(session)
+
+    def tell(self) -> None:
+        """Have the request go on, unless it has gone away. On its own loop only."""
+        if self.answer.done():
+            return
+        if self.error is not None:
+            self.answer.set_exception(self.error)
+        else:
+            self.answer.set_result(self.result)
 
 
 class Pen:
@@ -25,22 +48,22 @@ class Pen:
 
     def __init__(self, db: Database) -> None:
         self._db = db
-        self._wanted: SimpleQueue[tuple[Work, Future[Any]] | None] = SimpleQueue()
+        self._wanted: SimpleQueue[Wish | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
     async def write(self, work: Callable[[WriteSession], T]) -> T:
         """What `work` returns, once everything that it has written in its session is stored; raises what it raises.
 
-        Where several can write at once, they do.
+        Where several can write at once, they do. What was handed over is written even if its request goes away.
         """
         if not self._db.one_writer:
             return await asyncio.to_thread(self._alone, work)
         self._begin()
-        answer: Future[T] = Future()
-        answer.set_running_or_notify_cancel()  # what was handed over is written, whether or not its request goes away
-        self._wanted.put((work, cast(Future[Any], answer)))
-        return await asyncio.wrap_future(answer)
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[T] = loop.create_future()
+        self._wanted.put(Wish(work, loop, answer))
+        return await answer
 
     def close(self) -> None:
         """Let the thread go, once it has written what it was given. It comes back if there is more."""
@@ -70,19 +93,20 @@ class Pen:
             leaving = None in wanted
             self._write([one for one in wanted if one is not None])
 
-    def _write(self, wanted: list[tuple[Work, Future[Any]]]) -> None:
-        results: list[Any] = [None] * len(wanted)
-
-        def keep(number: int, work: Work, session: WriteSession) -> None:
-            results[number] = work(session)
-
-        works = [partial(keep, number, work) for number, (work, _) in enumerate(wanted)]
+    def _write(self, wanted: list[Wish]) -> None:
         try:
-            told = self._db.write_each(works)
+            told = self._db.write_each([one.write for one in wanted])
         except BaseException as failure:  # noqa: BLE001 - whoever waits raises it
             told = [failure] * len(wanted)
-        for (_, answer), result, error in zip(wanted, results, told, strict=True):
-            if error is not None:
-                answer.set_exception(error)
-            else:
-                answer.set_result(result)
+        waiting: defaultdict[asyncio.AbstractEventLoop, list[Wish]] = defaultdict(list)
+        for one, error in zip(wanted, told, strict=True):
+            one.error = error
+            waiting[one.loop].append(one)
+        for loop, wishes in waiting.items():
+            with suppress(RuntimeError):  # a loop that has ended: nobody waits there any more
+                loop.call_soon_threadsafe(_tell, wishes)  # one wake-up for all
+
+
+def _tell(wishes: list[Wish]) -> None:
+    for one in wishes:
+        one.tell()
