@@ -99,6 +99,47 @@ class MalformedRequest(PenstockError):
     slug = "malformed-request"
 
 
+class DeviceRefused(PenstockError):
+    """A device is not let in."""
+
+    status = 400
+    slug = "device-refused"
+    code = "invalid_request"
+    """What RFC 8628 calls it, in `error`."""
+
+    def problem(self, instance: str | None = None) -> dict[str, Any]:
+        """The problem document, with the name that other clients look for."""
+        return {**super().problem(instance), "error": self.code}
+
+
+class AuthorizationPending(DeviceRefused):
+    """Nobody has answered the device yet."""
+
+    slug = "authorization-pending"
+    code = "authorization_pending"
+
+
+class SlowDown(DeviceRefused):
+    """The device asks too often."""
+
+    slug = "slow-down"
+    code = "slow_down"
+
+
+class DeviceExpired(DeviceRefused):
+    """The time of the device's code is over."""
+
+    slug = "expired-token"
+    code = "expired_token"
+
+
+class AccessDenied(DeviceRefused):
+    """The device was turned away by its owner."""
+
+    slug = "access-denied"
+    code = "access_denied"
+
+
 class Unauthenticated(PenstockError):
     """Valid credentials are needed."""
 

@@ -113,6 +113,12 @@ class Settings:
     idempotency_ttl: float = 24 * 3600.0
     """How long an `Idempotency-Key` is remembered, at least."""
 
+    session_idle: float = 12 * 3600.0
+    """A session of a browser that is not used for so long has ended."""
+
+    session_lifetime: float = 7 * 24 * 3600.0
+    """A session of a browser ends after this time, however much it is used."""
+
     keep_runs: float = 0.0
     """How long runs that have ended are kept, with all that belongs to them. 0: for ever."""
 
@@ -142,6 +148,9 @@ class Settings:
 
     keep_callbacks: float = 30 * 24 * 3600.0
     """How long callbacks are kept that were delivered or given up."""
+
+    keep_audit: float = 365 * 24 * 3600.0
+    """How long entries of the audit log are kept. 0: for ever."""
 
     allow_pickle: bool = False
     """Whether values stored by the pickle fallback may be loaded outside the run that made them."""

@@ -57,12 +57,12 @@ def create(
 ) -> None:
     """Make a service account."""
     client = Client()
-    account = client.accounts.create(name, role=role, grants=_grants(grant) or None, description=description)
+    account = client.accounts.create(name, role=role, grants=grants_of(grant) or None, description=description)
     if not create_api_key:
-        show_record(account, _fields(account), output)
+        show_record(account, fields_of(account), output)
         return
     made = client.accounts.create_key(account.id, "default")
-    show_record({"account": account, "api_key": made}, {**_fields(account), "API key": made.key}, output)
+    show_record({"account": account, "api_key": made}, {**fields_of(account), "API key": made.key}, output)
     say("The key is shown this once. Keep it where secrets are kept.")
 
 
@@ -77,7 +77,7 @@ def list_accounts(size: SizeOption = 20, cursor: CursorOption = None, output: Ou
 def show(account: Reference, output: OutputOption = Output.TABLE) -> None:
     """Show a service account."""
     found = Client().accounts.get(account)
-    show_record(found, _fields(found), output)
+    show_record(found, fields_of(found), output)
 
 
 @app.command()
@@ -97,9 +97,9 @@ def change(
     grants: dict[str, Role] | None = None
     if grant or no_grants:
         before = {} if no_grants else client.accounts.get(account).grants
-        grants = {**before, **_grants(grant)}
+        grants = {**before, **grants_of(grant)}
     changed = client.accounts.change(account, role=role, grants=grants, active=active)
-    show_record(changed, _fields(changed), output)
+    show_record(changed, fields_of(changed), output)
 
 
 @app.command()
@@ -173,7 +173,7 @@ def _show_key(made: NewApiKey, output: Output) -> None:
     say("The key is shown this once. Keep it where secrets are kept.")
 
 
-def _grants(given: Sequence[str]) -> dict[str, Role]:
+def grants_of(given: Sequence[str]) -> dict[str, Role]:
     """`TEMPLATE=ROLE`, each; whether there is such a role is for the server to say."""
     grants: dict[str, Role] = {}
     for text in given:
@@ -184,9 +184,10 @@ def _grants(given: Sequence[str]) -> dict[str, Role]:
     return grants
 
 
-def _fields(account: Account) -> dict[str, object]:
+def fields_of(account: Account, noun: str = "Service account") -> dict[str, object]:
+    """What is shown of an account."""
     return {
-        "Service account": account.name,
+        noun: account.name,
         "ID": account.id,
         "Role": account.role,
         "Grants": tuple(f"{template}={role}" for template, role in account.grants.items()),

@@ -33,6 +33,9 @@ COMMANDS = {
     "secret": ("secrets", "Secrets of this machine, for steps that need them."),
     "environment": ("environments", "Environments built for what pipelines require."),
     "service-account": ("accounts", "Accounts of machines, and their API keys."),
+    "user": ("users", "People, what they may do, and how they get in."),
+    "trust": ("trusts", "Let CI jobs in with the tokens of their issuer."),
+    "audit": ("audit", "See who did what, and whether the log is whole."),
     "stack": ("stacks", "See what runs use."),
 }
 """Command -> the module with its `app`, and its line of help."""

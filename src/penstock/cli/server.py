@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -81,10 +82,17 @@ def login(
         str | None,
         typer.Option("--api-key", envvar="PENSTOCK_API_KEY", help="Asked for, or read from stdin, if not given."),
     ] = None,
+    device: Annotated[
+        bool | None, typer.Option("--device/--no-device", help="Show a code, to be confirmed in a browser.")
+    ] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Use the server at URL from now on; the key is tried first, and stored for this user alone."""
-    key = api_key or _ask_key()
+    """Use the server at URL from now on; the key is tried first, and stored for this user alone.
+
+    Without a key, on a terminal, it shows a code: confirm it in any browser, and this device gets a key of yours.
+    """
+    by_code = device if device is not None else api_key is None and sys.stdin.isatty()
+    key = _by_code(url) if by_code else api_key or _ask_key()
     info = Client(url, key).server.info()
     home = Settings.load().home
     path = logins.write(home, Login(url, key))
@@ -102,6 +110,15 @@ def logout(output: OutputOption = Output.TABLE) -> None:
     """Forget the stored login; the server of this home is used again."""
     forgotten = logins.forget(Settings.load().home)
     done("Logged out." if forgotten else "There was no stored login.", {"forgotten": forgotten}, output)
+
+
+def _by_code(url: str) -> str:
+    """A key of the person who confirms the code of this device."""
+    devices = Client(url).devices
+    asked = devices.ask(f"penstock on {socket.gethostname()}")
+    say(f"Open {asked.verification_uri} and confirm the code {asked.user_code}")
+    say(f"or go straight to {asked.verification_uri_complete}")
+    return devices.wait(asked)
 
 
 def _ask_key() -> str:

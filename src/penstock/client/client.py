@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 from penstock.client import configuration
 from penstock.client.accounts import Accounts
 from penstock.client.artifacts import Artifacts
+from penstock.client.audit import Audit
 from penstock.client.callbacks import Callbacks
 from penstock.client.connection import Connection
 from penstock.client.decisions import Decisions
+from penstock.client.devices import Devices
 from penstock.client.page import Page
 from penstock.client.pipelines import Pipelines
 from penstock.client.runs import LONGEST_WAIT, RunFilter, Runs
@@ -20,6 +22,8 @@ from penstock.client.snapshots import Snapshots
 from penstock.client.stacks import Stacks
 from penstock.client.templates import TemplateFilter, Templates
 from penstock.client.transport import Transport
+from penstock.client.trusts import Trusts
+from penstock.client.users import Users
 from penstock.errors import InvalidInput, fault
 from penstock.model.configuration import PipelineRunConfiguration
 from penstock.model.idempotency import IdempotencyKey
@@ -60,6 +64,10 @@ class Client:
         self.stacks = Stacks(connection)
         self.decisions = Decisions(connection)
         self.callbacks = Callbacks(connection)
+        self.audit = Audit(connection)
+        self.users = Users(connection)
+        self.trusts = Trusts(connection)
+        self.devices = Devices(connection)
         self.server = Server(connection)
 
     def trigger_pipeline(

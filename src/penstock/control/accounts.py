@@ -7,8 +7,9 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
+from penstock.control import audit
 from penstock.control.installation import Installation, now
 from penstock.errors import Conflict, NotFound, StorageFull, Unauthenticated, Unavailable
 from penstock.ids import check_name, new_id
@@ -27,8 +28,9 @@ from penstock.model.account import (
     parse_key_text,
 )
 from penstock.model.run import CLAIMED
-from penstock.store import accounts, runs
+from penstock.store import accounts, runs, trusts, users
 from penstock.store.session import ReadSession, WriteSession
+from penstock.store.users import Person
 
 log = logging.getLogger("penstock.accounts")
 
@@ -146,6 +148,7 @@ def rotate_key(ws: WriteSession, account: Account, reference: str, *, retain_min
 def log_in(installation: Installation, key: str) -> str:
     """A token of one hour in exchange for an API key."""
     principal = authenticate(installation, key)
+    audit.proved(principal)
     return installation.signer.sign(
         "account", principal.account_id or "", lifetime=TOKEN_LIFETIME, key=principal.key_id
     )
@@ -159,6 +162,10 @@ def authenticate(installation: Installation, credential: str) -> Principal:
     if credential.startswith("psk_"):
         return _by_key(installation, credential)
     claims = installation.signer.check("account", credential)
+    if "epoch" in claims:
+        return _by_user_token(installation, claims)
+    if "trust" in claims:
+        return by_trust(installation, claims["trust"])
     try:
         with installation.db.read() as session:
             account = accounts.get(session, claims["sub"])
@@ -173,6 +180,32 @@ def recognised(installation: Installation, credential: str) -> Principal | None:
     parts = parse_key_text(credential)
     known = installation.credentials.remembered(parts.public) if parts is not None else None
     return _by_key(installation, credential) if known is not None and _seen(known.key, now()) else None
+
+
+def user_token(installation: Installation, person: Person) -> str:
+    """A token of one hour for somebody who has just proved who they are."""
+    return installation.signer.sign("account", person.account.id, lifetime=TOKEN_LIFETIME, epoch=person.epoch)
+
+
+def _by_user_token(installation: Installation, claims: dict[str, Any]) -> Principal:
+    """The person of a token, unless their password has changed since, or they have signed out everywhere."""
+    with installation.db.read() as session:
+        person = users.find(session, claims["sub"], by_id=True)
+    if person is None or not person.account.active or person.epoch != claims["epoch"]:
+        raise Unauthenticated("This token is not valid any more: sign in again.")
+    return principal_of(person.account)
+
+
+def by_trust(installation: Installation, trust_id: str) -> Principal:
+    """The account that tokens of another issuer stand for, while they are trusted. Raises `Unauthenticated`."""
+    try:
+        with installation.db.read() as session:
+            account = accounts.get(session, trusts.get(session, trust_id).account_id)
+    except NotFound:
+        raise Unauthenticated(_REFUSED) from None
+    if not account.active:
+        raise Unauthenticated(_REFUSED)
+    return principal_of(account, via=trust_id)
 
 
 def authenticate_run(installation: Installation, token: str) -> Principal:
@@ -225,15 +258,20 @@ def _note_use(installation: Installation, key_id: str, at: datetime) -> None:
 def _principal(account: Account, key: ApiKey, at: datetime) -> Principal:
     if not account.active or not key.active or _lapsed(key.expires, at):
         raise Unauthenticated(_REFUSED)
+    return principal_of(account, key)
+
+
+def principal_of(account: Account, key: ApiKey | None = None, *, via: str | None = None) -> Principal:
+    """Who somebody is that comes with this account, through this key or `via` this trust if it is through one."""
     return Principal(
         kind="person" if account.kind == "person" else "service",
         account_id=account.id,
         name=account.name,
-        key_id=key.id,
+        key_id=key.id if key else via,
         permissions=ROLES[account.role],
         grants={template: ROLES[role] for template, role in account.grants.items()},
-        scopes=key.scopes,
-        templates=key.templates,
+        scopes=key.scopes if key else None,
+        templates=key.templates if key else None,
     )
 
 

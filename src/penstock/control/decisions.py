@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from penstock.control import audit
 from penstock.control.installation import Installation, now
 from penstock.control.targets import Target
 from penstock.errors import PenstockError
@@ -23,6 +24,7 @@ def taken(ws: WriteSession, target: Target, run: Run, cause: Cause, verdict: Ver
     """Note, in the transaction that starts a run or finds it, what became of the attempt."""
     status = 200 if run.state.terminal else 202
     decisions.insert(ws, _made(target, cause, verdict, status, key, run=run))
+    audit.started(ws, cause, run.id, status)
 
 
 def refused(installation: Installation, target: Target, cause: Cause, error: PenstockError, key: str | None) -> None:
@@ -30,6 +32,7 @@ def refused(installation: Installation, target: Target, cause: Cause, error: Pen
     try:
         with installation.db.write() as session:
             decisions.insert(session, _made(target, cause, Verdict.REFUSED, error.status, key, error=error))
+            audit.not_started(session, cause, _words(target), error)
     except PenstockError as trouble:  # the store is away or full, which may be why it was refused
         log.warning("a refused trigger of %s is not on record: %s", target, trouble.detail)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from penstock.control.bell import ENDED, Bell
 from penstock.control.credentials import Credentials
+from penstock.control.issuers import Issuers
 from penstock.control.metrics import Metrics
 from penstock.control.pen import Pen
 from penstock.control.tokens import Signer
@@ -63,6 +64,11 @@ class Installation:
     def pen(self) -> Pen:
         """What requests write with that come in numbers."""
         return Pen(self.db)
+
+    @cached_property
+    def issuers(self) -> Issuers:
+        """The keys of other issuers, as far as this server has asked for them."""
+        return Issuers()
 
     @property
     def code_directory(self) -> Path:

@@ -7,12 +7,12 @@ import threading
 import time
 from datetime import timedelta
 
-from penstock.control import journal
+from penstock.control import audit, journal
 from penstock.control.health import STALL
 from penstock.control.installation import Installation, now
 from penstock.errors import PenstockError
 from penstock.model.run import Failure
-from penstock.store import runs
+from penstock.store import devices, runs, sessions, trusts, users
 
 log = logging.getLogger("penstock.reaper")
 
@@ -25,6 +25,7 @@ class Reaper:
         self._leaving = threading.Event()
         self._thread = threading.Thread(target=self._work, name="penstock-reaper", daemon=True)
         self.name, self.beat = "reaper", time.monotonic()
+        self._purged = time.monotonic()
 
     @property
     def alive(self) -> bool:
@@ -61,6 +62,19 @@ class Reaper:
             log.warning("run %s: %s It is %s now.", run.name, silent, ended.state, extra={"run_id": run.id})
             session.after_commit(self._installation.metrics.leases_lost.inc)
 
+    def _keep_the_books(self) -> None:
+        """Give the entries of the audit log their places, forget those whose time is over, and what let people in."""
+        try:
+            while audit.seal(self._installation) or audit.forget(self._installation):
+                pass  # some at a time, so that nobody waits long
+            if time.monotonic() - self._purged > 60:
+                self._purged = time.monotonic()
+                with self._installation.db.write() as session:
+                    for noun in (users, sessions, trusts, devices):
+                        noun.purge(session, now())
+        except PenstockError as error:  # the store is away or full: they wait
+            log.warning("the audit log could not be sealed: %s", error.detail)
+
     def _work(self) -> None:
         lease = self._installation.settings.lease
         looked, blind_until = now(), now() + timedelta(seconds=lease)
@@ -69,6 +83,7 @@ class Reaper:
             if now() - looked > timedelta(seconds=lease):  # this machine slept, or its clock jumped
                 blind_until = now() + timedelta(seconds=lease)
             looked = now()
+            self._keep_the_books()
             if looked < blind_until:
                 continue
             try:

@@ -31,6 +31,10 @@ class Signer:
         content = {"iss": _ISSUER, "aud": kind, "sub": subject, "iat": issued, "exp": issued + int(lifetime), **claims}
         return jwt.encode(content, self._secret, algorithm=_ALGORITHM)
 
+    def mark(self, text: str) -> str:
+        """What only this installation can have written under this text. No token can be taken for it, nor it for one."""
+        return hmac.new(self._secret, b"mark\0" + text.encode(), hashlib.sha256).hexdigest()
+
     def check(self, kind: Kind, token: str) -> dict[str, Any]:
         """The claims of a valid token of this kind. Raises `Unauthenticated` for every other text."""
         try:

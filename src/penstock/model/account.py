@@ -34,6 +34,9 @@ class Permission(StrEnum):
     MANAGE = "manage"
     """Service accounts and their keys; the server itself."""
 
+    SELF = "self"
+    """One's own account: its password, its sessions, its keys."""
+
     EXECUTE = "execute"
     """Report for a run: held by launchers and by the run itself, never by an account's key."""
 
@@ -41,20 +44,23 @@ class Permission(StrEnum):
 Role = Literal["none", "viewer", "operator", "editor", "admin"]
 
 ROLES: dict[str, frozenset[Permission]] = {
-    "none": frozenset(),
-    "viewer": frozenset({Permission.READ}),
-    "operator": frozenset({Permission.READ, Permission.RUN}),
-    "editor": frozenset({Permission.READ, Permission.RUN, Permission.WRITE}),
-    "admin": frozenset({Permission.READ, Permission.RUN, Permission.WRITE, Permission.MANAGE}),
+    "none": frozenset({Permission.SELF}),
+    "viewer": frozenset({Permission.SELF, Permission.READ}),
+    "operator": frozenset({Permission.SELF, Permission.READ, Permission.RUN}),
+    "editor": frozenset({Permission.SELF, Permission.READ, Permission.RUN, Permission.WRITE}),
+    "admin": frozenset({Permission.SELF, Permission.READ, Permission.RUN, Permission.WRITE, Permission.MANAGE}),
 }
 
 NOUNS = (
     "artifacts",
+    "audit",
     "callbacks",
     "code",
     "decisions",
+    "devices",
     "info",
     "launchers",
+    "me",
     "metrics",
     "pipeline_snapshots",
     "pipelines",
@@ -62,8 +68,11 @@ NOUNS = (
     "runs",
     "server",
     "service_accounts",
+    "sessions",
     "stacks",
     "step_runs",
+    "trusts",
+    "users",
 )
 """What permissions are about: the first part of an address below `/api/v1`."""
 

@@ -61,7 +61,7 @@ def run(pipeline: Pipeline, parameters: Mapping[str, Any]) -> Run:
 
 def _carry_out(pipeline: Pipeline, ticket: Ticket, client: Client) -> BaseException | None:
     journal = Journal(sender(ticket), ticket.fence, heartbeat=ticket.lease / 4)
-    with _progress() as heard, Capture(journal.log, own_process=False, tee=True) as capture:
+    with _progress() as heard, Capture(journal.log, own_process=False, tee=True, mask=journal.mask) as capture:
         store = artifact_store(ticket)
         services = services_of(ticket, journal, store, locate(pipeline).root or Path.cwd())
         engine = Engine(ticket, journal, capture, store, services=services)

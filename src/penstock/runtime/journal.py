@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections import deque
@@ -13,6 +12,7 @@ from typing import Any
 
 from penstock.errors import PenstockError, ServerUnreachable, StorageFull, TooManyRequests, Unavailable
 from penstock.model.run import Batch, Event, EventType, Failure, LogLine, Receipt
+from penstock.runtime.mask import Mask
 from penstock.runtime.spool import Spool
 
 LINGER = 0.05
@@ -21,7 +21,6 @@ LINGER = 0.05
 PATIENCE = 600.0
 """Seconds for which the last events are offered to a server that is away, before the process gives up."""
 
-_SHORTEST_SECRET = 4
 _BATCH = 500
 _BATCH_TEXT = 1_000_000
 _BACKLOG = 20_000
@@ -54,8 +53,8 @@ class Journal:
         self._sending = threading.Lock()
         self._sequence = 0
         self._arrived = 0
-        self._hidden: tuple[str, ...] = ()
-        """Secrets in all their spellings, the longest first."""
+        self.mask = Mask()
+        """Hides the secrets of the run. Output is hidden before it is cut into lines, and all else on its way out."""
 
         self._hurried = 0
         """How many wait for everything to have arrived."""
@@ -100,13 +99,11 @@ class Journal:
 
         Names of steps and outputs, numbers, times and digests stay what they are, whatever a secret looks like. Texts of fewer than four characters are left: they are in everything. Each line of a longer one is hidden by itself.
         """
-        pieces = {piece for value in values for piece in (value, *value.splitlines()) if len(piece) >= _SHORTEST_SECRET}
         with self._changed:
-            spelled = {one for piece in pieces for one in (piece, repr(piece)[1:-1], json.dumps(piece)[1:-1])}
-            self._hidden = tuple(sorted({*self._hidden, *spelled}, key=len, reverse=True))
+            self.mask.add(values)
 
     def _without_secrets(self, event: Event) -> Event:
-        if not self._hidden:
+        if not self.mask:
             return event
         told = {name: getattr(event, name) for name in ("reason", "tags", "parameters", "values", "metadata")}
         changes: dict[str, Any] = {name: self._masked(value) for name, value in told.items()}
@@ -125,9 +122,7 @@ class Journal:
     def _masked(self, value: Any, *, keys: bool = False) -> Any:
         """`value` without secrets in its texts, and in names inside it; those on top are ours."""
         if isinstance(value, str):
-            for piece in self._hidden:
-                value = value.replace(piece, "***")
-            return value
+            return self.mask(value)
         if isinstance(value, dict):
             return {self._masked(key) if keys else key: self._masked(item, keys=True) for key, item in value.items()}
         if isinstance(value, list | tuple):

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
 from penstock.model.run import LogLine
+from penstock.runtime.mask import SHORTEST, Mask
 from penstock.runtime.screen import QUIET, Row, Screen, broken_off, moves, plain
 
 LINE_LIMIT = 64 * 1024
@@ -70,7 +71,8 @@ class End(NamedTuple):
 class Assembler:
     """Pieces in, lines out: of plain text at once, of progress bars their last state, and some on the way there."""
 
-    def __init__(self) -> None:
+    def __init__(self, mask: Mask | None = None) -> None:
+        self._mask = mask or Mask()
         self._begun: dict[tuple[Origin, Stream, int], Piece] = {}
         self._screens: dict[tuple[Origin, Stream, int], Screen[Piece]] = {}
 
@@ -83,7 +85,7 @@ class Assembler:
         """The lines that this piece ends."""
         key = (piece.origin, piece.stream, piece.source)
         begun = self._begun.pop(key, None)
-        text = begun.text + piece.text if begun else piece.text
+        text = self._mask(begun.text + piece.text if begun else piece.text)
         common = (piece.origin, piece.stream, min(piece.source, 0))
         screen = self._screens.get(common)
         yield from self._passed(common, piece.at)
@@ -91,25 +93,32 @@ class Assembler:
             # Bare newlines may be a move down, to a second bar.
             screen = self._screens[common] = Screen()
         if screen is not None:
-            yield from _lines(screen.write(text, piece._replace(text=""), piece.at))
+            yield from self._lines(screen.write(text, piece._replace(text=""), piece.at))
             return
         *ended, rest = text.split("\n")
         for line in ended:
             yield from _kept(piece, line)
-        *whole, rest = _portions(rest)
+        # What may be half of a secret is not cut off: the other half is still to come.
+        waits = self._mask.begun(rest)
+        *whole, last = _portions(rest[: len(rest) - waits])
         for line in whole:
             yield from _kept(piece, line)
+        rest = last + rest[len(rest) - waits :]
         if rest and not piece.origin.full:
             self._begun[key] = piece._replace(text=rest)
 
     def overdue(self, now: float) -> Iterator[LogLine]:
         """The lines that nobody went on with, and the states of bars that are done or have taken long."""
-        yield from self._cut(lambda begun: now - begun.at >= QUIET and not broken_off(begun.text))
+        yield from self._cut(
+            lambda begun: (
+                now - begun.at >= QUIET and not broken_off(begun.text) and self._mask.begun(begun.text) < SHORTEST
+            )
+        )
         for key, screen in list(self._screens.items()):
-            yield from _lines(screen.due(now))
+            yield from self._lines(screen.due(now))
             if screen.still(now):
                 del self._screens[key]
-                yield from _lines(screen.rest(now))
+                yield from self._lines(screen.rest(now))
 
     def end(self, of: End | None = None) -> Iterator[LogLine]:
         """The lines that were begun and never ended: all, or those that have come to this end."""
@@ -120,13 +129,17 @@ class Assembler:
             origin, _, source = key
             if of is None or (origin is of.origin and of.source in {None, source}):
                 del self._screens[key]
-                yield from _lines(screen.rest(time.time()))
+                yield from self._lines(screen.rest(time.time()))
 
     def _passed(self, now_at: tuple[Origin, Stream, int], now: float) -> Iterator[LogLine]:
         """What was done on the other stream, before whoever wrote there turned to this one."""
         for key, screen in self._screens.items():
             if key[0] is now_at[0] and key[2] == now_at[2] and key[1] != now_at[1]:
-                yield from _lines(screen.passed(now))
+                yield from self._lines(screen.passed(now))
+
+    def _lines(self, rows: Iterable[Row[Piece]]) -> Iterator[LogLine]:
+        for row in rows:
+            yield from _kept(row.mark, self._mask(row.shown))
 
     def _cut(self, chosen: Callable[[Piece], bool]) -> Iterator[LogLine]:
         for key, begun in list(self._begun.items()):
@@ -152,11 +165,6 @@ def storable(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
-
-
-def _lines(rows: Iterable[Row[Piece]]) -> Iterator[LogLine]:
-    for row in rows:
-        yield from _kept(row.mark, row.shown)
 
 
 def _kept(piece: Piece, text: str) -> Iterator[LogLine]:

@@ -18,6 +18,7 @@ from typing import Self, TextIO
 from penstock.model.run import LogLine
 from penstock.runtime import patches, terminal
 from penstock.runtime.lines import STEP_LIMIT, Assembler, End, Origin, Piece, Stream, missed
+from penstock.runtime.mask import Mask
 from penstock.runtime.streams import STREAMS, Descriptor, Pipe, here, new_pipe, set_owner
 
 _TICK = 0.1
@@ -43,9 +44,13 @@ class Capture:
 
     With `tee` the output also appears where it would appear without a capture: as it comes, or of steps that run side by side
     in the lines in which it is kept.
+
+    What the `mask` hides never is part of a line, however the line is cut and in whatever pieces it was written.
     """
 
-    def __init__(self, sink: Callable[[list[LogLine]], None], *, own_process: bool, tee: bool) -> None:
+    def __init__(
+        self, sink: Callable[[list[LogLine]], None], *, own_process: bool, tee: bool, mask: Mask | None = None
+    ) -> None:
         self.listening = True
         self.shown = tee
         self._own_process = own_process
@@ -54,7 +59,7 @@ class Capture:
         self._descriptors: list[Descriptor] = []
         self._terminals: dict[Stream, TextIO | None] = {}
         self._exits = ExitStack()
-        self.pump = _Pump(sink, linger=not own_process)
+        self.pump = _Pump(sink, linger=not own_process, mask=mask or Mask())
 
     def __enter__(self) -> Self:
         with ExitStack() as exits:
@@ -214,7 +219,7 @@ class _Place(Origin):
 class _Pump(threading.Thread):
     """Takes what was written to a capture, makes lines of it, and delivers them."""
 
-    def __init__(self, sink: Callable[[list[LogLine]], None], *, linger: bool) -> None:
+    def __init__(self, sink: Callable[[list[LogLine]], None], *, linger: bool, mask: Mask) -> None:
         super().__init__(name="penstock-output", daemon=True)
         self.queue: SimpleQueue[Piece | End | None] = SimpleQueue()
         """What came, in order; None only wakes the thread. (It is the one queue that a signal handler may put into.)"""
@@ -223,7 +228,7 @@ class _Pump(threading.Thread):
         self._sink = sink
         self._linger = linger
         self._pipes: list[Pipe] = []
-        self._assembler = Assembler()
+        self._assembler = Assembler(mask)
         self._lines: list[LogLine] = []
         self._heard: dict[Origin, Piece] = {}
         """The last piece of everybody who wrote in this round."""

@@ -53,7 +53,10 @@ def main(ticket: Ticket) -> int:
         return REFUSED
     if ticket.notes:
         journal.log([LogLine(at=datetime.now(UTC), stream="stderr", text=f"penstock: {note}") for note in ticket.notes])
-    with Capture(journal.log, own_process=True, tee=False) as capture, _crashes_noted(crash_path(*claim)) as crash:
+    with (
+        Capture(journal.log, own_process=True, tee=False, mask=journal.mask) as capture,
+        _crashes_noted(crash_path(*claim)) as crash,
+    ):
         process = Process(crash, partial(_give_up, journal)) if crash is not None else None
         outcome = _carry_out(ticket, journal, capture, process)
     try:

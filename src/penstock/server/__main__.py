@@ -24,7 +24,7 @@ import uvloop
 from fastapi.concurrency import run_in_threadpool
 
 from penstock.control import runs as control
-from penstock.control import upgrades
+from penstock.control import upgrades, users
 from penstock.control.installation import Installation
 from penstock.errors import PenstockError
 from penstock.model.launch import socket_path
@@ -225,6 +225,18 @@ class Process:
             ready.close()
         if self._url is not None:
             print(f"Penstock {VERSION} serves {settings.home} at {self._url} (Ctrl-C stops it).", flush=True)
+            self._invite()
+
+    def _invite(self) -> None:
+        """Say how the first person gets an account; the code is good once, and shown nowhere else."""
+        try:
+            code = users.set_up_code(self._installation)
+        except PenstockError as error:  # a full disk, perhaps: the owner's socket works all the same
+            log.warning("no set-up code could be made: %s", error.detail)
+            return
+        if code is not None:
+            print(f"No person has an account yet. To make the first one: penstock user activate --url {self._url}")
+            print(f"It asks for this code, which is good once, for a day: {code}", flush=True)
 
     async def _leave_when_idle(self) -> None:
         while self._idle:

@@ -10,10 +10,12 @@ from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPBearer
 
-from penstock.control import accounts, reach
+from penstock.control import accounts, reach, sessions, trusts
+from penstock.control.audit import deed
 from penstock.control.installation import Installation
 from penstock.errors import Forbidden, Unauthenticated
 from penstock.model.account import OWNER, Permission, Principal
+from penstock.server import cookies
 
 _bearer = HTTPBearer(auto_error=False, description="An API key, or the token of a login.")
 
@@ -72,6 +74,7 @@ Reader = Annotated[Principal, may(Permission.READ)]
 Runner = Annotated[Principal, may(Permission.RUN)]
 Writer = Annotated[Principal, may(Permission.WRITE)]
 Manager = Annotated[Principal, may(Permission.MANAGE)]
+Self = Annotated[Principal, may(Permission.SELF)]
 Worker = Annotated[Principal, may(Permission.EXECUTE, runs=True)]
 WorkReader = Annotated[Principal, may(Permission.READ, runs=True)]
 WorkRunner = Annotated[Principal, may(Permission.RUN, runs=True)]
@@ -107,10 +110,18 @@ def _unconfined(who: Principal, rule: Rule) -> bool:
     return whole and (who.kind != "run" or rule.permission is Permission.EXECUTE)
 
 
+_CHANGING = frozenset({Permission.RUN, Permission.WRITE, Permission.MANAGE, Permission.SELF})
+"""What reports of workers change is told by what they report for."""
+
+
 def _admitted(request: Request, here: Installation, rule: Rule, who: Principal) -> Principal:
     """The caller as this route may take them. The noun is that of the route, never the look of the address."""
     template: str = request.scope["route"].path_format
     noun = template.removeprefix("/api/v1").lstrip("/").partition("/")[0]
+    current = deed.get()
+    if current is not None:
+        current.who = who
+        current.changing = rule.permission in _CHANGING
     within = who.reach(rule.permission, noun)
     if within is not None and (not within or rule.about is None):
         limits = f", being confined to {', '.join(sorted(within))}" if within else ""
@@ -136,7 +147,7 @@ def _recognised(request: Request, here: Installation) -> Principal | None:
     """The caller, if that can be told without asking the store."""
     credential = _credential(request)
     if credential is None:
-        return _principal(request, here)
+        return None if cookies.secret_in(request) is not None else _principal(request, here)
     if credential.count(".") != 2:
         return accounts.recognised(here, credential)
     try:
@@ -158,9 +169,25 @@ def _principal(request: Request, here: Installation) -> Principal:
     credential = _credential(request)
     if credential is not None:
         return _by_credential(here, credential)
+    secret = cookies.secret_in(request)
+    if secret is not None:
+        record, who = sessions.authenticate(here, secret)
+        cookies.check(request, secret)
+        request.state.session_id = record.id
+        return who
     if request.scope.get("server") == (here.address.removeprefix("unix:"), None):
         return OWNER
     raise Unauthenticated("Send an API key or a token: 'Authorization: Bearer <key>'.")
+
+
+def address_of(request: Request) -> str:
+    """Where a request comes from: the connection's other end, or whom a trusted proxy names; `local` for the socket."""
+    return request.client.host if request.client else "local"
+
+
+def agent_of(request: Request) -> str | None:
+    """What the program at the other end calls itself."""
+    return request.headers.get("user-agent")
 
 
 def _by_credential(here: Installation, credential: str) -> Principal:
@@ -169,4 +196,6 @@ def _by_credential(here: Installation, credential: str) -> Principal:
             return accounts.authenticate_run(here, credential)
         except Unauthenticated:
             pass
+        if trusts.is_foreign(credential):
+            return trusts.authenticate(here, credential)
     return accounts.authenticate(here, credential)

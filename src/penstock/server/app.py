@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 
-from penstock.control import stacks
+from penstock.control import audit, stacks
 from penstock.control.bell import Bell
 from penstock.control.deliverer import Deliverer
 from penstock.control.dispatcher import Dispatcher
@@ -36,14 +36,22 @@ from penstock.server.routes import (
     callbacks,
     code,
     decisions,
+    devices,
     health,
+    login,
     pipeline_snapshots,
     pipelines,
     run_templates,
     runs,
     server,
     service_accounts,
+    sessions,
     step_runs,
+    trusts,
+    users,
+)
+from penstock.server.routes import (
+    audit as audit_routes,
 )
 from penstock.server.routes import (
     stacks as stack_routes,
@@ -71,6 +79,12 @@ _NOUNS = (
     artifacts,
     stack_routes,
     service_accounts,
+    users,
+    sessions,
+    audit_routes,
+    trusts,
+    devices,
+    login,
     server,
 )
 
@@ -90,6 +104,7 @@ def open_installation(settings: Settings, address: str) -> Installation:
         started=now(),
     )
     installation.metrics.watch(db)
+    db.closing = audit.closing
     with db.write() as session:
         stacks.ensure_default(session, installation)
     return installation
@@ -189,6 +204,8 @@ def create_app(installation: Installation, *, url: str | None = None, leave: Lea
     app.include_router(health.router)
     for noun in _NOUNS:
         app.include_router(noun.router, prefix="/api/v1")
+    app.include_router(users.own, prefix="/api/v1")
+    app.include_router(devices.page)
     return app
 
 

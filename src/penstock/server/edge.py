@@ -89,8 +89,7 @@ def _declared(scope: Scope) -> int:
 def _call_json_json(scope: Scope, path: str) -> None:
     """`curl -d '{...}'` says that its body is a form; only the login takes forms, so elsewhere it can only mean JSON.
 
-    A web page cannot use this to act for somebody: nothing is authorised by a cookie, only by a header that a form
-    cannot set.
+    A web page cannot use this to act for somebody: a cookie authorises nothing without a header that a form cannot set.
     """
     headers = scope["headers"]
     if path != _LOGIN and any(name == b"content-type" and value.startswith(_FORM) for name, value in headers):

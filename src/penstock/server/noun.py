@@ -11,6 +11,7 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from penstock.model.strict_json import loads
+from penstock.server.auditing import watched
 
 
 class StrictRequest(Request):
@@ -31,7 +32,7 @@ class StrictRoute(APIRoute):
         handler = super().get_route_handler()
 
         async def strict(request: Request) -> Response:
-            return await handler(StrictRequest(request.scope, request.receive))
+            return await watched(StrictRequest(request.scope, request.receive), handler)
 
         return strict
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Iterable
+from contextvars import Context, copy_context
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Annotated
@@ -78,7 +79,7 @@ async def trigger(request: Request, here: Installation, wish: Trigger) -> Respon
         if wish.callback_url is not None:  # before the transaction: a name server may take its time
             accepted = await run_in_threadpool(callbacks.accepted, here, wish.callback_url)
             options = replace(options, callback=accepted)
-        started = await here.pen.write(partial(_start, here, wish, options))
+        started = await here.pen.write(partial(_start_in, copy_context(), here, wish, options))
     except PenstockError as error:
         await run_in_threadpool(_refused, here, wish, options, error)
         raise
@@ -135,6 +136,13 @@ def start(here: Installation, wish: Trigger, options: runs.Options) -> runs.Star
     except PenstockError as error:
         _refused(here, wish, options, error)
         raise
+
+
+def _start_in(
+    context: Context, here: Installation, wish: Trigger, options: runs.Options, session: WriteSession
+) -> runs.Started:
+    """The same, in the context of the request, wherever it is written."""
+    return context.run(_start, here, wish, options, session)
 
 
 def _start(here: Installation, wish: Trigger, options: runs.Options, session: WriteSession) -> runs.Started:

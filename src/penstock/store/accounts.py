@@ -12,16 +12,16 @@ from sqlalchemy import insert as into
 from penstock.errors import found
 from penstock.ids import is_id
 from penstock.model.account import Account, ApiKey, KeyText
+from penstock.store.account_tables import accounts, api_key_secrets, api_keys
 from penstock.store.paging import Slice, Window, cut
 from penstock.store.records import Record
 from penstock.store.session import ReadSession, WriteSession
-from penstock.store.tables import accounts, api_key_secrets, api_keys
 
-_ACCOUNT = Record(Account, accounts)
+ACCOUNT = Record(Account, accounts)
 _KEY = Record(ApiKey, api_keys)
 
 _INSERT = into(accounts)
-_ACCOUNTS = select(*_ACCOUNT.columns)
+_ACCOUNTS = select(*ACCOUNT.columns)
 _BY_ID = _ACCOUNTS.where(accounts.c.id == bindparam("ref"))
 _BY_NAME = _ACCOUNTS.where(accounts.c.name == bindparam("ref"))
 _DELETE = delete(accounts).where(accounts.c.id == bindparam("id"))
@@ -47,7 +47,7 @@ _DROP_RETIRED = delete(api_key_secrets).where(
 _SHOW = update(api_keys).where(api_keys.c.id == bindparam("key")).values(prefix=bindparam("shown"))
 _TOUCH = update(api_keys).where(api_keys.c.id == bindparam("key")).values(last_used=bindparam("at"))
 _CREDENTIAL = (
-    select(*_ACCOUNT.columns, *_KEY.columns, api_key_secrets.c.digest, api_key_secrets.c.valid_until)
+    select(*ACCOUNT.columns, *_KEY.columns, api_key_secrets.c.digest, api_key_secrets.c.valid_until)
     .select_from(api_key_secrets)
     .join(api_keys, api_keys.c.id == api_key_secrets.c.key_id)
     .join(accounts, accounts.c.id == api_keys.c.account_id)
@@ -72,12 +72,12 @@ class Credential:
 
 def insert(ws: WriteSession, account: Account) -> None:
     """Keep a new account. Raises `Conflict` if its name is used."""
-    ws.change(_INSERT, _ACCOUNT.row(account), taken=f"There is already an account named '{account.name}'.")
+    ws.change(_INSERT, ACCOUNT.row(account), taken=f"There is already an account named '{account.name}'.")
 
 
 def get(rs: ReadSession, ref: str) -> Account:
     """The account with this id or name. Raises `NotFound`."""
-    return _ACCOUNT.made(found(rs.row(_BY_ID if is_id(ref) else _BY_NAME, {"ref": ref}), "account", ref))
+    return ACCOUNT.made(found(rs.row(_BY_ID if is_id(ref) else _BY_NAME, {"ref": ref}), "account", ref))
 
 
 def page(rs: ReadSession, window: Window, *, name: str | None = None, kind: str | None = None) -> Slice[Account]:
@@ -87,7 +87,7 @@ def page(rs: ReadSession, window: Window, *, name: str | None = None, kind: str 
         statement = statement.where(accounts.c.name == name)
     if kind is not None:
         statement = statement.where(accounts.c.kind == kind)
-    return cut(rs, statement, accounts.c.id, window, _ACCOUNT.made)
+    return cut(rs, statement, accounts.c.id, window, ACCOUNT.made)
 
 
 def save(ws: WriteSession, account: Account) -> None:
@@ -147,8 +147,8 @@ def credential(rs: ReadSession, public: str) -> Credential | None:
     if row is None:
         return None
     return Credential(
-        account=_ACCOUNT.made(row),
-        key=_KEY.made(row[len(_ACCOUNT.columns) :]),
+        account=ACCOUNT.made(row),
+        key=_KEY.made(row[len(ACCOUNT.columns) :]),
         digest=row.digest,
         valid_until=row.valid_until,
     )

@@ -162,6 +162,7 @@ class RunFilter:
 
     created_after: datetime | None = None
     created_before: datetime | None = None
+
     within: frozenset[str] | None = None
     """Names of templates: only their runs."""
 

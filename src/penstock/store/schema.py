@@ -7,10 +7,14 @@ from pathlib import Path
 from sqlalchemy import Connection, inspect, text
 
 from penstock.errors import PenstockError
-from penstock.store.tables import metadata
+from penstock.store import account_tables, tables
+from penstock.store.parts import metadata
 
-HEAD = "0011"
+HEAD = "0015"
 """Revision of the newest migration; a test holds it against the scripts."""
+
+PAGES = (tables, account_tables)
+"""Where the tables are defined: all of them, by being imported here."""
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 

@@ -154,6 +154,9 @@ class Database:
         self.wrote: Callable[[float], None] = _unmeasured
         """Told how many seconds each transaction took that wrote, waiting for its turn included."""
 
+        self.closing: Callable[[WriteSession], None] = _nothing
+        """Called in each write session before it is committed: what it writes is stored with the rest, or not at all."""
+
         self.where = self._path or self._engine.url.render_as_string(hide_password=True)
         """The path or the URL without its password, for messages."""
 
@@ -258,6 +261,7 @@ class Database:
         with self._writing(), self._connected() as connection:
             session = WriteSession(connection, self.where, self.revisions)
             yield session
+            self.closing(session)
             session.check()
             self._commit(connection)
 
@@ -282,6 +286,7 @@ class Database:
         try:
             shared.join()
             yield session
+            self.closing(session)
             session.check()
             shared.keep()
         except BaseException:
@@ -440,6 +445,10 @@ def _close(connection: Connection) -> None:
     except SQLAlchemyError:
         connection.invalidate()
     connection.close()
+
+
+def _nothing(_: WriteSession) -> None:
+    """Nobody has anything to add."""
 
 
 def _unmeasured(_: float) -> None:

@@ -144,8 +144,8 @@ def page(
     words: Sequence[str] = (),
     within: frozenset[str] | None = None,
 ) -> Slice[Template]:
-    """Templates, newest first: with this name, of the pipeline with this id or name, with all these tags and words, `within`
-    these names.
+    """Templates, newest first: with this name, of the pipeline with this id or name, with all these tags, and all these
+    words in the name; `within` these names.
     """
     statement = _ALL
     if within is not None:

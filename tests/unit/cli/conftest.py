@@ -75,7 +75,7 @@ def _handler(stub: StubServer) -> type[http.server.BaseHTTPRequestHandler]:
             else:
                 self._whole(200, answer if isinstance(answer, bytes) else msgspec.json.encode(answer))
 
-        do_GET = do_POST = do_PUT = do_DELETE = _any  # noqa: N815  (the library's names)
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _any  # noqa: N815  (the library's names)
 
         def _whole(self, status: int, body: bytes) -> None:
             self.send_response(status)

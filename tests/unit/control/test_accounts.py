@@ -25,7 +25,7 @@ def key(house: House, **options: Any) -> str:
 def test_a_key_stands_for_its_account_with_the_rights_of_its_role(house: House) -> None:
     principal = accounts.authenticate(house.here, key(house))
     assert (principal.name, principal.kind) == ("ci", "service")
-    assert principal.permissions == {Permission.READ, Permission.RUN}
+    assert principal.permissions == {Permission.SELF, Permission.READ, Permission.RUN}
 
 
 def test_only_the_hash_of_a_key_is_stored(house: House) -> None:

@@ -21,6 +21,11 @@ OPEN = {
     ("GET", "/health/live"),
     ("GET", "/health/ready"),
     ("POST", "/api/v1/login"),
+    ("POST", "/api/v1/sessions"),
+    ("POST", "/api/v1/devices"),
+    ("GET", "/device"),
+    ("POST", "/device"),
+    ("POST", "/api/v1/users/activate"),
     ("GET", "/api/v1/openapi.json"),
     ("HEAD", "/api/v1/openapi.json"),
 }

@@ -16,8 +16,8 @@ from sqlalchemy import Connection, create_engine, text
 from penstock.errors import PenstockError
 from penstock.model.configuration import PipelineRunConfiguration
 from penstock.store import artifacts, runs, schema
+from penstock.store.parts import metadata
 from penstock.store.session import Database
-from penstock.store.tables import metadata
 from tests.unit.store.samples import frozen
 
 START = """

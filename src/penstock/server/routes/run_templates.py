@@ -18,7 +18,14 @@ from penstock.model.plan import Plan
 from penstock.model.run import Run
 from penstock.model.template import AliasMove, Template, TemplateDetail, named
 from penstock.model.terms import Terms
-from penstock.server.access import Here, ListReader, TemplateReader, TemplateRunner, TemplateWriter, Writer
+from penstock.server.access import (
+    Here,
+    ListReader,
+    TemplateReader,
+    TemplateRunner,
+    TemplateWriter,
+    Writer,
+)
 from penstock.server.bodies import SOUGHT, ListQuery, Page, Strict, answer, listing
 from penstock.server.noun import Noun
 from penstock.server.template_openapi import describe

@@ -24,15 +24,7 @@ from penstock.model.plan import Plan
 from penstock.model.preference import preferred_wait
 from penstock.model.run import Batch, Receipt, Run, RunState, StepRun
 from penstock.model.why import Why
-from penstock.server.access import (
-    Here,
-    ListReader,
-    RunReader,
-    RunRunner,
-    RunWriter,
-    Starter,
-    Worker,
-)
+from penstock.server.access import Here, ListReader, RunReader, RunRunner, RunWriter, Starter, Worker
 from penstock.server.bodies import REPORT, SOUGHT, ListQuery, Page, Strict, answer, listing, record
 from penstock.server.noun import Noun
 from penstock.server.routes.callbacks import callback_page

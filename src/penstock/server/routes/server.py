@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import os
 import platform
-from typing import Annotated, Any
-from urllib.parse import parse_qs
+from typing import Annotated
 
 from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import Field
 
-from penstock.control import accounts, journal
+from penstock.control import journal
 from penstock.control.installation import Installation
 from penstock.control.retention import sweep
-from penstock.errors import Conflict, Forbidden, InvalidInput, MalformedRequest, fault
+from penstock.errors import Conflict, Forbidden
 from penstock.model.account import Principal
 from penstock.model.launch import Orders, Report
 from penstock.model.retention import Swept
-from penstock.model.strict_json import loads
 from penstock.server.access import AnyReader, Here, Manager, Worker
-from penstock.server.bodies import REPORT, Strict, answer, record, takes
+from penstock.server.bodies import REPORT, Strict, answer, record
 from penstock.server.noun import Noun
 from penstock.store import runs
 from penstock.version import VERSION
@@ -58,18 +56,6 @@ def get_info(request: Request, here: Here, who: AnyReader) -> Response:
             "runs_queued": queued,
         }
     )
-
-
-_KEY = {"type": "string", "minLength": 1}
-_LOGIN: dict[str, Any] = {"type": "object", "required": ["api_key"], "properties": {"api_key": _KEY}}
-
-
-@router.post("/login", openapi_extra=takes("application/json", _LOGIN))
-async def log_in(request: Request, here: Here) -> Response:
-    """A token for one hour in exchange for an API key (`{"api_key": ...}`, or a form with the key as `password`)."""
-    token = await run_in_threadpool(accounts.log_in, here, _key_in(await request.body(), request))
-    content = {"access_token": token, "token_type": "bearer", "expires_in": int(accounts.TOKEN_LIFETIME)}
-    return answer(content, headers={"Cache-Control": "no-store"})
 
 
 @router.post("/launchers/report", response_model=Orders, openapi_extra=REPORT)
@@ -113,20 +99,3 @@ def _active(here: Installation) -> int:
 def _owner_only(who: Principal) -> None:
     if who.kind != "owner":
         raise Forbidden("Only the owner of this home may do this, through its socket.")
-
-
-def _key_in(body: bytes, request: Request) -> str:
-    """The API key in a login's body, JSON or form."""
-    kind = request.headers.get("content-type", "")
-    try:
-        if kind.startswith("application/x-www-form-urlencoded"):
-            form = parse_qs(body.decode(), max_num_fields=20)
-            key = next(iter(form.get("password") or form.get("api_key") or []), None)
-        else:
-            content = loads(body)
-            key = content.get("api_key") if isinstance(content, dict) else None
-    except ValueError as error:
-        raise MalformedRequest(f"The body cannot be read: {error}.") from error
-    if not isinstance(key, str) or not key:
-        raise InvalidInput("An API key is needed.", errors=[fault("/api_key", "Give the API key as a string.")])
-    return key

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Query, Response
 from pydantic import Field
 
-from penstock.control import accounts
+from penstock.control import accounts, audit
 from penstock.model.account import Account, ApiKey, NewApiKey, Role
 from penstock.server.access import Here, Manager
 from penstock.server.bodies import ListQuery, Page, Strict, answer, listing
@@ -61,6 +61,7 @@ class RotateKey(Strict):
 @router.post("", response_model=Account, status_code=201)
 def create_service_account(here: Here, _: Manager, wanted: CreateAccount) -> Response:
     """Make a service account."""
+    audit.about(wanted.name)
     with here.db.write() as session:
         made = accounts.create(session, **wanted.model_dump())
     return answer(made, 201)
@@ -98,6 +99,7 @@ def delete_service_account(here: Here, _: Manager, reference: str) -> Response:
 @router.post("/{reference}/api_keys", response_model=NewApiKey, status_code=201)
 def create_api_key(here: Here, _: Manager, reference: str, wanted: CreateKey) -> Response:
     """Make an API key. Its text is in this answer and never shown again."""
+    audit.about(wanted.name)
     with here.db.write() as session:
         wish = accounts.KeyWish(**wanted.model_dump())
         made = accounts.create_key(session, accounts.get(session, reference), wish)

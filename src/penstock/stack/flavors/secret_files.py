@@ -1,7 +1,8 @@
-"""A secret store on this machine: one file a secret, which only its owner can read, behind environment variables."""
+"""A secret store on this machine: one encrypted file a secret, which only its owner can read, behind environment variables."""
 
 from __future__ import annotations
 
+import base64
 import errno
 import fcntl
 import json
@@ -15,16 +16,32 @@ from tempfile import mkstemp
 
 from penstock.errors import InvalidInput, NotFound, StorageFull, Unavailable, fault, pointer
 
+_FORMAT = "aes-256-gcm"
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _IN_ENVIRONMENT = re.compile(r"PENSTOCK_SECRET_([A-Z][A-Z0-9_]*?)__[A-Z][A-Z0-9_]*")
 
 
 class SecretFiles:
-    """Secrets in a folder. `PENSTOCK_SECRET_<NAME>__<KEY>` in the environment goes before a file: for containers and CI."""
+    """Secrets in a folder. `PENSTOCK_SECRET_<NAME>__<KEY>` in the environment goes before a file: for containers and CI.
 
-    def __init__(self, path: str | Path) -> None:
-        """`path` is the folder; it is made when the first secret comes."""
+    Files are encrypted (AES-256-GCM, each bound to the name of its secret) with a key that lies beside the folder, not in
+    it: who gets the folder, from a backup say, has nothing. Files in clear, of earlier releases, are read, and encrypted when
+    they are written next.
+    """
+
+    def __init__(self, path: str | Path, *, key_file: str | Path | None = None) -> None:
+        """`path` is the folder; it is made when the first secret comes, and the key with it.
+
+        The key is in `key_file`, or where `PENSTOCK_SECRETS_KEY_FILE` says; otherwise in a file named like the folder, with
+        `.key` behind it.
+        """
         self._folder = Path(path).expanduser()
+        where = (
+            key_file
+            or os.environ.get("PENSTOCK_SECRETS_KEY_FILE")
+            or self._folder.with_name(f"{self._folder.name}.key")
+        )
+        self._key_file = Path(where).expanduser()
 
     def get(self, name: str) -> dict[str, str]:
         """The values of a secret by key. Raises `NotFound` with the names that there are."""
@@ -75,7 +92,7 @@ class SecretFiles:
         descriptor, fresh = mkstemp(prefix=f".{name}.", dir=self._folder)  # which only its owner can read
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(values, file)
+                json.dump(self._sealed(name, values), file)
                 file.flush()
                 os.fsync(file.fileno())
             Path(fresh).replace(self._file(name))
@@ -90,6 +107,8 @@ class SecretFiles:
                 if os.fstat(content.fileno()).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
                     raise Unavailable(f"Others can read the secret in {file}: chmod 600 it, and change its values.")
                 values = json.load(content)
+            if isinstance(values, dict) and set(values) == {_FORMAT}:
+                values = self._opened(name, values[_FORMAT])
             if not isinstance(values, dict) or not all(isinstance(one, str) for one in values.values()):
                 raise ValueError  # whoever wrote this, it was not `set`
             return values
@@ -97,6 +116,47 @@ class SecretFiles:
             return {}
         except (OSError, ValueError) as error:
             raise Unavailable(f"The secret in {file} cannot be read: {type(error).__name__}.") from error
+
+    def _sealed(self, name: str, values: dict[str, str]) -> dict[str, str]:
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # most runs have no secrets
+
+        nonce = os.urandom(12)
+        sealed = AESGCM(self._key(make=True)).encrypt(nonce, json.dumps(values).encode(), name.encode())
+        return {_FORMAT: base64.b64encode(nonce + sealed).decode()}
+
+    def _opened(self, name: str, text: object) -> object:
+        from cryptography.exceptions import InvalidTag  # most runs have no secrets
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        sealed = base64.b64decode(str(text), validate=True)
+        try:
+            return json.loads(AESGCM(self._key(make=False)).decrypt(sealed[:12], sealed[12:], name.encode()))
+        except InvalidTag:
+            raise Unavailable(
+                f"Secret '{name}' was encrypted with another key than that in {self._key_file}, or its file was changed: set it anew."
+            ) from None
+
+    def _key(self, *, make: bool) -> bytes:
+        """The key; where there is none and one may be made, a new one, which only its owner can read."""
+        try:
+            if make:
+                with suppress(FileExistsError):
+                    descriptor = os.open(self._key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                    with os.fdopen(descriptor, "wb") as file:
+                        file.write(os.urandom(32))
+                        file.flush()
+                        os.fsync(file.fileno())
+            with self._key_file.open("rb") as file:
+                if os.fstat(file.fileno()).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+                    raise Unavailable(
+                        f"Others can read the key in {self._key_file}: chmod 600 it, and change all secrets."
+                    )
+                key = file.read(33)
+        except OSError as error:
+            raise Unavailable(f"The key in {self._key_file} cannot be read or made: {error.strerror}.") from error
+        if len(key) != 32:
+            raise Unavailable(f"The key in {self._key_file} is damaged: it has 32 bytes.")
+        return key
 
     def _file(self, name: str) -> Path:
         if not _NAME.fullmatch(name):

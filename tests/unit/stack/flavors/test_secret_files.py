@@ -105,3 +105,64 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(Unavailable):
         SecretFiles(tmp_path / "file" / "secrets").set("db", {"a": "b"})
+
+
+def test_files_are_encrypted_with_a_key_that_lies_elsewhere(store: SecretFiles, tmp_path: Path) -> None:
+    store.set("db", {"password": "correct horse battery"})
+    folder = b"".join(file.read_bytes() for file in (tmp_path / "secrets").iterdir())
+    assert b"correct" not in folder
+    assert b"password" not in folder
+    key = tmp_path / "secrets.key"
+    assert (len(key.read_bytes()), key.stat().st_mode & 0o777) == (32, 0o600)
+    first = (tmp_path / "secrets" / "db.json").read_bytes()
+    store.set("db", {"password": "correct horse battery"})
+    assert (tmp_path / "secrets" / "db.json").read_bytes() != first  # never twice under one nonce
+
+
+def test_a_file_of_another_secret_or_another_key_opens_nothing(store: SecretFiles, tmp_path: Path) -> None:
+    store.set("db", {"password": "one"})
+    store.set("other", {"password": "two"})
+    (tmp_path / "secrets" / "other.json").replace(tmp_path / "secrets" / "db.json")
+    with pytest.raises(Unavailable, match="changed"):
+        store.get("db")
+    store.remove("db")
+    store.set("db", {"password": "one"})
+    (tmp_path / "secrets.key").write_bytes(b"k" * 32)
+    with pytest.raises(Unavailable, match="another key"):
+        store.get("db")
+    for damaged in (b"", b"k" * 33):
+        (tmp_path / "secrets.key").write_bytes(damaged)
+        with pytest.raises(Unavailable, match="damaged"):
+            store.get("db")
+    (tmp_path / "secrets.key").unlink()
+    with pytest.raises(Unavailable, match="cannot be read"):
+        store.get("db")
+
+
+def test_a_key_that_others_can_read_is_not_used(store: SecretFiles, tmp_path: Path) -> None:
+    store.set("db", {"password": "one"})
+    (tmp_path / "secrets.key").chmod(0o644)
+    with pytest.raises(Unavailable, match="Others can read"):
+        store.get("db")
+
+
+def test_the_key_may_lie_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PENSTOCK_SECRETS_KEY_FILE", str(tmp_path / "elsewhere"))
+    store = SecretFiles(tmp_path / "secrets")
+    store.set("db", {"password": "one"})
+    assert (tmp_path / "elsewhere").exists()
+    assert store.get("db") == {"password": "one"}
+    assert not (tmp_path / "secrets.key").exists()
+
+
+def test_a_file_in_clear_of_an_earlier_release_is_read_and_encrypted_when_it_is_written(
+    store: SecretFiles, tmp_path: Path
+) -> None:
+    (tmp_path / "secrets").mkdir(mode=0o700)
+    file = tmp_path / "secrets" / "db.json"
+    file.write_text('{"password": "one"}')
+    file.chmod(0o600)
+    assert store.get("db") == {"password": "one"}
+    store.set("db", {"token": "two"})
+    assert "one" not in file.read_text()
+    assert store.get("db") == {"password": "one", "token": "two"}
