@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 import zipfile
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator, Mapping
@@ -13,6 +15,7 @@ from packaging.requirements import Requirement
 from packaging.tags import sys_tags
 from packaging.utils import canonicalize_name
 
+ROOT = Path(__file__).parents[1]
 _LEFT_OUT = {"INSTALLER", "REQUESTED", "RECORD", "direct_url.json"}
 
 
@@ -28,22 +31,38 @@ def tiny(folder: Path, version: str, *, name: str = "tiny", needs: tuple[str, ..
     return _zipped(folder / f"{name}-{version}-py3-none-any.whl", facts, files)
 
 
-def wheelhouse(folder: Path) -> Path:
+def our_wheel(folder: Path) -> Path:
+    """Penstock as a wheel."""
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    [wheel] = folder.glob("penstock-*.whl")
+    return wheel
+
+
+def our_metadata(folder: Path) -> Path:
+    """A directory for the path, with what Penstock's wheel says of itself: where it is installed may be behind."""
+    with zipfile.ZipFile(our_wheel(folder)) as wheel:
+        names = [name for name in wheel.namelist() if ".dist-info/" in name]
+        wheel.extractall(folder / "metadata", names)
+    return folder / "metadata"
+
+
+def wheelhouse(folder: Path, metadata: Path) -> Path:
     """All that Penstock needs besides itself, as wheels: what is installed here, packed again."""
-    for found in _closure("penstock"):
+    for found in _closure(metadata):
         _packed(found, folder)
     return folder
 
 
-def _closure(name: str) -> Iterator[Distribution]:
+def _closure(metadata: Path) -> Iterator[Distribution]:
     seen: set[tuple[str, str]] = set()
-    waiting = [(name, "")]
+    waiting = [("penstock", "")]
     while waiting:
         name, extra = waiting.pop()
         if (name, extra) in seen:
             continue
         seen.add((name, extra))
-        found = distribution(name)
+        found = next(iter(Distribution.discover(path=[str(metadata)]))) if name == "penstock" else distribution(name)
         if name != "penstock" and (name, None) not in seen and not extra:
             yield found
         for line in found.requires or ():

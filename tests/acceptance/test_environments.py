@@ -20,7 +20,7 @@ import pytest
 from uv import find_uv_bin
 
 from tests.acceptance.site_under_test import Site, eventually
-from tests.wheelhouse import tiny, wheelhouse
+from tests.wheelhouse import our_metadata, our_wheel, tiny, wheelhouse
 
 PIPELINES = """
     import os
@@ -65,18 +65,24 @@ PIPELINES = """
 
 
 @pytest.fixture(scope="module")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = wheelhouse(tmp_path_factory.mktemp("wheels"))
+def metadata(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return our_metadata(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory, metadata: Path) -> Path:
+    folder = wheelhouse(tmp_path_factory.mktemp("wheels"), metadata)
     for version in ("1", "2"):
         tiny(folder, version)
     return folder
 
 
 @pytest.fixture(scope="module")
-def settings(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def settings(wheels: Path, metadata: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Where uv finds packages: in a folder, and nowhere else."""
     cache = tmp_path_factory.mktemp("uv")
-    return {"UV_OFFLINE": "1", "UV_FIND_LINKS": str(wheels), "UV_CACHE_DIR": str(cache)}
+    path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(metadata)]))
+    return {"UV_OFFLINE": "1", "UV_FIND_LINKS": str(wheels), "UV_CACHE_DIR": str(cache), "PYTHONPATH": path}
 
 
 @pytest.fixture(scope="module")
@@ -255,18 +261,17 @@ def test_requirements_are_given_where_a_pipeline_is_published(site: Site, projec
 def test_an_installed_penstock_is_copied_into_its_environments(
     settings: dict[str, str], wheels: Path, tmp_path: Path
 ) -> None:
-    root = Path(__file__).parents[2]
     uv = find_uv_bin()
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PENSTOCK_", "PYTHON"))}
-    environment = {**clean, **settings}
+    environment = {**clean, **settings, "PENSTOCK_UV": uv}
+    del environment["PYTHONPATH"]
 
     def run(*command: str) -> str:
-        done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path))
-    [wheel] = tmp_path.glob("penstock-*.whl")
+    wheel = our_wheel(tmp_path)
     python = str(tmp_path / "venv" / "bin" / "python")
     run(uv, "venv", "--no-project", "--python", sys.executable, str(tmp_path / "venv"))
     run(uv, "pip", "install", "--python", python, str(wheel))
@@ -283,7 +288,6 @@ assert outcome.built, outcome
 said = "import penstock, tiny; print(penstock.__file__, tiny.VERSION)"
 subprocess.run([Environments({str(tmp_path)!r}).executable(outcome.built.digest), "-P", "-c", said], cwd="/", check=True)
 """
-    environment["PENSTOCK_UV"] = uv
     where, version = run(python, "-P", "-c", script).split()
     assert Path(where).is_relative_to(tmp_path / "environments")
     assert version == "1"
