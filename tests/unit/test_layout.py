@@ -19,7 +19,8 @@ LOCK = (ROOT / "requirements.lock").read_text()
 
 # uvicorn looks for these two by itself.
 LOADED_BY_OTHERS = {"httptools", "uvloop"}
-PLACES = {"s3", "gcs", "azure", "postgres"}  # fsspec and SQLAlchemy look for these
+# fsspec and SQLAlchemy look for these; uv is a program.
+PLACES = {"s3", "gcs", "azure", "postgres", "environments"}
 
 
 def normal(name: str) -> str:
