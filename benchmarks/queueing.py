@@ -8,10 +8,10 @@ from datetime import datetime
 from typing import Any
 
 from benchmarks.figures import Aim, Figure
-from benchmarks.harness import Caller, Lab, check, in_turns, template, took
+from benchmarks.harness import Caller, Lab, Server, check, in_turns, template, took, wait_until
 
 CLIENTS = 16
-EACH = 8
+EACH = 16
 """Triggers that each client sends, one after the other."""
 
 IN_A_ROW = 30
@@ -19,19 +19,27 @@ IN_A_ROW = 30
 
 
 def measure(lab: Lab, repeat: int) -> list[Figure]:
-    """The queue is emptied before each sample; runs that were accepted must all be carried out, once."""
-    server, plain_server = lab.penstock(lab.new("home")), lab.plain()
+    """Triggers are accepted while all that came before waits for a slot, and while runs are carried out on the same cores.
+
+    For the second the queue is emptied before each sample; runs that were accepted must all be carried out, once.
+    """
+    held, plain_server = lab.penstock(lab.new("home"), PENSTOCK_PARALLEL_RUNS="1"), lab.plain()
+    waiting = _occupied(lab, held)
+    server = lab.penstock(lab.new("home"))
     caller, plain_caller = template(lab, server, "clock"), plain_server.caller()
     numbers = itertools.count(1)
 
-    def accepted() -> tuple[float, float]:
+    def accepted() -> tuple[float, float, float]:
+        queued: list[Any] = []
+        waits = took(lambda: queued.extend(_from_many(lambda: _trigger(waiting, next(numbers)))))
+        check(len({run["id"] for run in queued}) == CLIENTS * EACH, "two triggers gave one run")
         _limit(caller, {})
         runs: list[Any] = []
         seconds = took(lambda: runs.extend(_from_many(lambda: _trigger(caller, next(numbers)))))
         check(len({run["id"] for run in runs}) == CLIENTS * EACH, "two triggers gave one run")
         for run in runs:
             check(caller.ended(run)["state"] == "completed", f"{run['name']} was accepted, and did not complete")
-        return seconds / len(runs), _longest_gap(caller, numbers)
+        return waits / len(queued), seconds / len(runs), _longest_gap(caller, numbers)
 
     def inserted() -> tuple[float]:
         def insert() -> Any:
@@ -39,13 +47,21 @@ def measure(lab: Lab, repeat: int) -> list[Figure]:
 
         return (took(lambda: _from_many(insert)) / (CLIENTS * EACH),)
 
-    [each, gap], [plain] = in_turns(repeat, accepted, inserted)
-    server.stop()
-    plain_server.stop()
+    [waits, each, gap], [plain] = in_turns(repeat, accepted, inserted)
+    for one in (server, plain_server):
+        one.stop()
+    lab.end(held.home)
     against = f"FastAPI + SQLite, {CLIENTS} clients, each"
     return [
         Figure(
-            what=f"trigger accepted, {CLIENTS} clients, each",
+            what=f"trigger accepted, {CLIENTS} clients, each, while runs wait",
+            ours=waits,
+            against=against,
+            yardstick=plain,
+            aim=Aim(0.002),
+        ),
+        Figure(
+            what=f"trigger accepted, {CLIENTS} clients, each, while runs are carried out",
             ours=each,
             against=against,
             yardstick=plain,
@@ -59,6 +75,15 @@ def measure(lab: Lab, repeat: int) -> list[Figure]:
             aim=Aim(0.05),
         ),
     ]
+
+
+def _occupied(lab: Lab, server: Server) -> Caller:
+    """A caller of this server, whose only slot is taken for good."""
+    template(lab, server, "sleeper")
+    caller = template(lab, server, "clock")
+    run = caller.ask("POST", "/api/v1/run_templates/sleeper/runs", {})[1]
+    wait_until(lambda: caller.ask("GET", f"/api/v1/runs/{run['id']}")[1]["state"] == "running", "the slot is taken")
+    return caller
 
 
 def _from_many(action: Any) -> list[Any]:

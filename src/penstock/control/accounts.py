@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from penstock.control import audit
+from penstock.control import audit, credentials
 from penstock.control.installation import Installation, now
 from penstock.errors import Conflict, NotFound, StorageFull, Unauthenticated, Unavailable
 from penstock.ids import check_name, new_id
@@ -178,7 +178,7 @@ def authenticate(installation: Installation, credential: str) -> Principal:
 def recognised(installation: Installation, credential: str) -> Principal | None:
     """The same, where that can be told without asking the store; None: `authenticate` knows. Raises `Unauthenticated`."""
     parts = parse_key_text(credential)
-    known = installation.credentials.remembered(parts.public) if parts is not None else None
+    known = credentials.remembered(installation.db, parts.public) if parts is not None else None
     return _by_key(installation, credential) if known is not None and _seen(known.key, now()) else None
 
 
@@ -229,14 +229,14 @@ def _by_key(installation: Installation, text: str) -> Principal:
     if parts is None:
         raise Unauthenticated("This is no API key: its form or its checksum is wrong. Was it copied whole?")
     at = now()
-    found = installation.credentials.find(parts.public)
+    found = credentials.find(installation.db, parts.public)
     # The comparison takes the same time whether or not the key is known.
     digest = found.digest if found is not None else "0" * 64
     if not hmac.compare_digest(digest, parts.digest()) or found is None or _lapsed(found.valid_until, at):
         raise Unauthenticated(_REFUSED)
     principal = _principal(found.account, found.key, at)
     if not _seen(found.key, at):
-        installation.credentials.used(parts.public, at)
+        credentials.used(installation.db, parts.public, found, at)
         _note_use(installation, found.key.id, at)
     return principal
 

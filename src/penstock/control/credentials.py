@@ -9,42 +9,29 @@ from penstock.store import accounts
 from penstock.store.accounts import CREDENTIALS, Credential
 from penstock.store.session import Database
 
-MOST = 1000
-"""So many are remembered."""
+
+def remembered(db: Database, public: str) -> Credential | None:
+    """What stands behind the public part of a key, without asking the store. None: there may be something all the same."""
+    known: Credential | None = db.memory.known(CREDENTIALS, public)
+    return known
 
 
-class Credentials:
-    """What stands behind the public parts of keys, as it stands in the store now.
+def find(db: Database, public: str) -> Credential | None:
+    """What stands behind the public part of a key, as it is now; None if nothing does.
 
-    Whatever changes a credential outdates all that is remembered before the change is answered. Where other servers
-    write to the same database nothing is remembered.
+    Whatever changes a credential outdates all that is remembered, before the change is answered.
     """
+    known = remembered(db, public)
+    if known is not None:
+        return known
+    age = db.memory.age  # before the look: a change that comes meanwhile is newer
+    with db.read() as session:
+        found = accounts.credential(session, public)
+    if found is not None:
+        db.memory.keep(CREDENTIALS, public, found, age)
+    return found
 
-    def __init__(self, db: Database) -> None:
-        self._db = db
-        self._known: dict[str, tuple[int, Credential]] = {}
 
-    def remembered(self, public: str) -> Credential | None:
-        """Without asking the store. None: it may be there all the same."""
-        revision, credential = self._known.get(public, (-1, None))
-        return credential if revision == self._db.revisions[CREDENTIALS] else None
-
-    def find(self, public: str) -> Credential | None:
-        """None if there is none."""
-        known = self.remembered(public)
-        if known is not None:
-            return known
-        revision = self._db.revisions[CREDENTIALS]  # before the look: a change that comes meanwhile outdates it
-        with self._db.read() as session:
-            found = accounts.credential(session, public)
-        if found is not None and self._db.one_writer:
-            if len(self._known) >= MOST:
-                self._known.clear()
-            self._known[public] = (revision, found)
-        return found
-
-    def used(self, public: str, at: datetime) -> None:
-        """Remember when the key was last used; the store is told by the caller."""
-        if (known := self._known.get(public)) is not None:
-            revision, credential = known
-            self._known[public] = (revision, replace(credential, key=replace(credential.key, last_used=at)))
+def used(db: Database, public: str, credential: Credential, at: datetime) -> None:
+    """Remember when the key was last used; the store is told by the caller."""
+    db.memory.amend(CREDENTIALS, public, replace(credential, key=replace(credential.key, last_used=at)))

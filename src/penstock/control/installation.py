@@ -10,7 +10,6 @@ from functools import cached_property
 from pathlib import Path
 
 from penstock.control.bell import ENDED, Bell
-from penstock.control.credentials import Credentials
 from penstock.control.issuers import Issuers
 from penstock.control.metrics import Metrics
 from penstock.control.pen import Pen
@@ -54,11 +53,6 @@ class Installation:
         """Begin to leave."""
         self.draining.set()
         self.bell.ring_all()
-
-    @cached_property
-    def credentials(self) -> Credentials:
-        """Whose keys these are."""
-        return Credentials(self.db)
 
     @cached_property
     def pen(self) -> Pen:

@@ -134,7 +134,7 @@ def _started(
     )
     if options.once is not None:
         idempotency.keep(ws, options.once, cause, run, installation.settings.idempotency_ttl)
-    _note(ws, installation, run)
+    _note(ws, installation, run, new=True)
     ws.after_commit(lambda: installation.metrics.started(run))
     return Started(run=run, cancelled=tuple(cancelled))
 
@@ -281,9 +281,10 @@ def _direct_lease(installation: Installation) -> float:
     return 3 * installation.settings.lease
 
 
-def _note(ws: WriteSession, installation: Installation, run: Run) -> None:
+def _note(ws: WriteSession, installation: Installation, run: Run, *, new: bool = False) -> None:
     """Write the state into the run's history, and wake those who wait for it once it is committed."""
-    events.append(ws, run.id, [events.Entry(at=now(), type=f"run_{run.state}", data={"reason": run.reason})])
+    entry = events.Entry(at=now(), type=f"run_{run.state}", data={"reason": run.reason})
+    events.append(ws, run.id, [entry], new=new)
     ws.after_commit(lambda: installation.bell.ring(run.id, QUEUE))
     if run.state.terminal:
         ws.after_commit(lambda: installation.changed(run))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from penstock.control import reach, snapshots, templates
@@ -14,10 +15,12 @@ from penstock.model.configuration import PipelineRunConfiguration, StepConfigura
 from penstock.model.inputs import Effective, resolve
 from penstock.model.run import Run, RunState
 from penstock.model.snapshot import Snapshot
+from penstock.model.template import Template, TemplateVersion
 from penstock.model.terms import Layer, Terms
 from penstock.store import runs
 from penstock.store import templates as stored
 from penstock.store.session import ReadSession
+from penstock.store.templates import TEMPLATES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,14 +164,18 @@ def _frozen_artifacts(
     return parameters | {name: f"{FROZEN}{one.id}" for name, one in given.items()}, given
 
 
+def _meant(rs: ReadSession, reference: str) -> tuple[Template, TemplateVersion, Snapshot]:
+    template, version = templates.meant(rs, reference)
+    return template, version, snapshots.get(rs, version.snapshot_id)
+
+
 def _resolved(rs: ReadSession, target: Target) -> tuple[Snapshot, Terms | None, Run]:
     if len(target.named) != 1:
         mistakes = [fault(f"/{name}", "Give exactly one of the three.") for name in target.named or ["template"]]
         raise InvalidInput("Say what to run: a template, a snapshot or a pipeline.", errors=mistakes)
     template = version = None
     if target.template is not None:
-        template, version = templates.meant(rs, target.template)
-        snapshot = snapshots.get(rs, version.snapshot_id)
+        template, version, snapshot = rs.recalled(TEMPLATES, target.template, partial(_meant, rs, target.template))
     elif target.snapshot is not None:
         snapshot = snapshots.get(rs, target.snapshot)
     else:

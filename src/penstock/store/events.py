@@ -37,12 +37,12 @@ class Entry:
     data: dict[str, Any] = field(default_factory=dict)
 
 
-def append(ws: WriteSession, run_id: str, entries: Sequence[Entry]) -> int:
-    """Keep the entries under the next numbers; the number of the last one there is now.
+def append(ws: WriteSession, run_id: str, entries: Sequence[Entry], *, new: bool = False) -> int:
+    """Keep the entries under the next numbers; the number of the last one there is now. A `new` run has none yet.
 
     The caller has read the run in this session (`runs.get`) or made it there, so that nobody else counts meanwhile.
     """
-    last: int = ws.value(_LAST, {"id": run_id}) or 0
+    last: int = 0 if new else ws.value(_LAST, {"id": run_id}) or 0
     rows = [
         {"run_id": run_id, "number": number, "at": entry.at, "type": entry.type, "step": entry.step, "data": entry.data}
         for number, entry in enumerate(entries, last + 1)

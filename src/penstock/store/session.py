@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Executable, Row, Select, Table, text
 from sqlalchemy.exc import SQLAlchemyError
@@ -19,6 +18,7 @@ from penstock.errors import PenstockError, StorageFull, Unavailable
 from penstock.store import schema
 from penstock.store.engines import create_private, engine
 from penstock.store.failures import REFUSALS, SAME_NAME, translate
+from penstock.store.memory import Memory
 from penstock.store.together import Together
 from penstock.store.turns import Turn, Turns
 
@@ -37,15 +37,19 @@ _COUNTED = immutabledict({"preserve_rowcount": True})
 
 _log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 Parameters = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
 
 class ReadSession:
     """One consistent view of the database; nothing is written. Valid inside its `with` block, in one thread."""
 
-    def __init__(self, connection: Connection, where: str) -> None:
+    def __init__(self, connection: Connection, where: str, memory: Memory, age: int) -> None:
         self._connection = connection
         self._where = where
+        self._memory = memory
+        self._age = age
 
     def rows(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Sequence[Row[Any]]:
         """All rows that the statement finds."""
@@ -66,6 +70,13 @@ class ReadSession:
         found = self.row(statement, parameters)
         return None if found is None else found[0]
 
+    def recalled(self, kind: str, key: Hashable, read: Callable[[], T]) -> T:
+        """What this process remembers of this kind under `key`; else what `read` finds, which is remembered.
+
+        It must not be None, and nobody may change it. See `WriteSession.outdate`.
+        """
+        return self._memory.recall(kind, key, self._age, read)
+
     def held(self, statement: Select[Any], table: Table, *, skip: bool = False) -> Select[Any]:
         """`statement`, so that in a write session no other writer changes the rows of `table` that it finds.
 
@@ -83,9 +94,9 @@ class WriteSession(ReadSession):
     A statement that failed spoils the transaction on every database; passing over its error does not save the rest.
     """
 
-    def __init__(self, connection: Connection, where: str, revisions: Counter[str]) -> None:
-        super().__init__(connection, where)
-        self._revisions = revisions
+    def __init__(self, connection: Connection, where: str, memory: Memory, age: int) -> None:
+        super().__init__(connection, where, memory, age)
+        self._changed: set[str] = set()
         self._spoiled: Exception | None = None
         self._callbacks: list[Callable[[], object]] = []
         # SQLite has one writer at a time: whatever a write session reads is held already.
@@ -118,9 +129,14 @@ class WriteSession(ReadSession):
         self._spoiled = super()._failed(error, taken)
         return self._spoiled
 
-    def outdate(self, what: str) -> None:
-        """Once everything is stored, what this process remembers of `what` is no longer true."""
-        self.after_commit(partial(self._revisions.update, [what]))
+    def outdate(self, kind: str) -> None:
+        """What is remembered of this kind holds no longer: in this session at once, elsewhere once everything is stored."""
+        self._changed.add(kind)
+        self.after_commit(partial(self._memory.outdate, kind))
+
+    def recalled(self, kind: str, key: Hashable, read: Callable[[], T]) -> T:
+        """What this process remembers; what this session may have changed itself it reads."""
+        return read() if kind in self._changed else super().recalled(kind, key, read)
 
     def committed(self) -> None:
         """Everything is stored: do what was to be done then."""
@@ -148,8 +164,8 @@ class Database:
         self._path = self._engine.url.database if self._engine.dialect.name == "sqlite" else None
         self._turns: Turns[Together] | None = Turns() if self._path else None
         self._thread = threading.local()
-        self.revisions: Counter[str] = Counter()
-        """How often transactions of this process have outdated what it remembers, by name."""
+        self.memory = Memory(alone=self._path is not None)
+        """What this process remembers of it."""
 
         self.wrote: Callable[[float], None] = _unmeasured
         """Told how many seconds each transaction took that wrote, waiting for its turn included."""
@@ -168,9 +184,10 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[ReadSession]:
         """A session for reading; every statement in it sees the same moment on SQLite."""
+        age = self.memory.age  # before it begins: what changes meanwhile is newer
         with self._connected() as connection:
             self._begin(connection, "BEGIN")
-            yield ReadSession(connection, self.where)
+            yield ReadSession(connection, self.where, self.memory, age)
 
     @contextmanager
     def write(self) -> Iterator[WriteSession]:
@@ -231,7 +248,7 @@ class Database:
                 if before != schema.HEAD:
                     schema.upgrade(connection, self.where)
                     self._check_references(connection)
-                yield ReadSession(connection, self.where), before
+                yield ReadSession(connection, self.where, Memory(alone=False), 0), before
             except SQLAlchemyError as error:
                 raise translate(error, self.where) from error
             finally:
@@ -259,7 +276,7 @@ class Database:
     def _alone(self) -> Iterator[WriteSession]:
         """A transaction of its own, where several write at once."""
         with self._writing(), self._connected() as connection:
-            session = WriteSession(connection, self.where, self.revisions)
+            session = WriteSession(connection, self.where, self.memory, self.memory.age)
             yield session
             self.closing(session)
             session.check()
@@ -282,7 +299,7 @@ class Database:
 
     @contextmanager
     def _member(self, shared: Together) -> Iterator[WriteSession]:
-        session = WriteSession(shared.connection, self.where, self.revisions)
+        session = WriteSession(shared.connection, self.where, self.memory, shared.age)
         try:
             shared.join()
             yield session
@@ -331,7 +348,7 @@ class Database:
         return None
 
     def _opened(self, turns: Turns[Together]) -> Together:
-        connection = None
+        connection, age = None, self.memory.age
         try:
             connection = self._connection()
             self._begin(connection, "BEGIN IMMEDIATE")
@@ -340,7 +357,7 @@ class Database:
                 _close(connection)
             turns.give()
             raise
-        return Together(connection, self.where)
+        return Together(connection, self.where, age)
 
     def _hand_on(self, turns: Turns[Together], shared: Together, error: BaseException | None = None) -> None:
         """Leave the transaction open for the next in the queue; without one, commit it for all that took part."""
@@ -356,6 +373,8 @@ class Database:
         except Exception as failure:  # noqa: BLE001 - each of those that wait for the commit raises it
             lost = failure
         finally:
+            if lost is not None:
+                self.memory.forget()
             _close(shared.connection)
             shared.end(lost)
             turns.give()

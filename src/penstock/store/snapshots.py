@@ -14,6 +14,7 @@ from penstock.store.paging import Slice, Window, cut
 from penstock.store.pipelines import id_of
 from penstock.store.session import ReadSession, WriteSession
 from penstock.store.tables import pipelines, snapshot_names, snapshots
+from penstock.store.templates import TEMPLATES
 from penstock.store.upsert import insert_new, upsert
 
 _COLUMNS = (snapshots.c.id, snapshots.c.pipeline_id, snapshots.c.content, snapshots.c.created)
@@ -69,6 +70,7 @@ def get(rs: ReadSession, snapshot_id: str) -> Snapshot:
 
 def set_name(ws: WriteSession, pipeline_id: str, name: str, snapshot_id: str) -> None:
     """Give the snapshot a name. Inside a pipeline a name belongs to one snapshot: it leaves the one that had it."""
+    ws.outdate(TEMPLATES)  # a snapshot is remembered with what its template means, and its names with it
     ws.change(_NAME, {"pipeline_id": pipeline_id, "name": name, "snapshot_id": snapshot_id})
 
 

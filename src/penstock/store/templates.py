@@ -65,9 +65,13 @@ _LAST_MOVE = select(func.max(template_alias_moves.c.number)).where(
 _INSERT_MOVE = into(template_alias_moves)
 _DELETE = delete(templates).where(templates.c.id == bindparam("id"))
 
+TEMPLATES = "templates"
+"""What is outdated by whatever changes what a template is, says or means."""
+
 
 def insert(ws: WriteSession, template: Template) -> None:
     """Keep a new template with the versions that it has. Raises `Conflict` if its name is used."""
+    ws.outdate(TEMPLATES)
     row = {field: getattr(template, field) for field in _FIELDS}
     ws.change(_INSERT, row, taken=f"There is already a run template named '{template.name}'.")
     ws.change(_INSERT_VERSION, [_version_row(template.id, version) for version in template.versions])
@@ -76,6 +80,7 @@ def insert(ws: WriteSession, template: Template) -> None:
 
 def publish(ws: WriteSession, template_id: str, snapshot_id: str, at: datetime) -> TemplateVersion:
     """Give the template its next version. Two that publish at once get two numbers. Raises `NotFound`."""
+    ws.outdate(TEMPLATES)
     found(ws.row(ws.held(_HOLD, templates), {"id": template_id}), "run template", template_id)
     number = (ws.value(_LAST, {"id": template_id}) or 0) + 1
     version = TemplateVersion(version=number, snapshot_id=snapshot_id, created=at)
@@ -85,6 +90,7 @@ def publish(ws: WriteSession, template_id: str, snapshot_id: str, at: datetime) 
 
 def save(ws: WriteSession, template: Template) -> None:
     """Write the description and the tags of a template; nothing else of it changes."""
+    ws.outdate(TEMPLATES)
     ws.change(_UPDATE, {"ref": template.id, "description": template.description, "tags": template.tags})
     ws.change(_DROP_TAGS, {"id": template.id})
     _insert_tags(ws, template)
@@ -98,6 +104,7 @@ def get(rs: ReadSession, ref: str) -> Template:
 
 def set_terms(ws: WriteSession, template: Template, terms: Terms) -> bool:
     """Write the terms over those that `template` was read with; False, writing nothing, if they were changed since."""
+    ws.outdate(TEMPLATES)
     changes = {"terms": terms, "revision": template.revision + 1}
     return ws.change(_SET_TERMS, {"ref": template.id, "seen": template.revision, **changes}) == 1
 
@@ -107,6 +114,7 @@ def move(ws: WriteSession, template_id: str, alias: str, version: int | None, by
 
     The template is held: two that move at once do so one after the other.
     """
+    ws.outdate(TEMPLATES)
     found(ws.row(ws.held(_HOLD, templates), {"id": template_id}), "run template", template_id)
     if version is None:
         ws.change(_DROP_ALIAS, {"id": template_id, "name": alias})
@@ -126,6 +134,7 @@ def moves(rs: ReadSession, template_id: str, alias: str, limit: int = 100) -> li
 
 def remove(ws: WriteSession, template_id: str) -> bool:
     """Remove the template with its versions; whether it was there. Its runs stay."""
+    ws.outdate(TEMPLATES)
     return ws.change(_DELETE, {"id": template_id}) == 1
 
 

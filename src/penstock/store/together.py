@@ -22,8 +22,11 @@ A commit costs a write to the disk that is waited for; those who wait for their 
 class Together:
     """Transactions on one connection, one after the other, that are committed together: the last one does it for all."""
 
-    def __init__(self, connection: Connection, where: str) -> None:
+    def __init__(self, connection: Connection, where: str, age: int) -> None:
         self.connection = connection
+        self.age = age
+        """How old the memory of the process was when it began."""
+
         self.members = 0
         self._where = where
         self._begun = time.monotonic()

@@ -3,10 +3,12 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import event
 
-from penstock.control import accounts, credentials
+from penstock.control import accounts
 from penstock.control.accounts import Change, KeyWish
 from penstock.errors import Unauthenticated
 from penstock.model.account import Account, Permission
+from penstock.store import memory
+from penstock.store.accounts import CREDENTIALS
 from tests.unit.control.conftest import House
 
 
@@ -85,17 +87,17 @@ def test_another_secret_under_the_same_public_part_is_refused(office: Office) ->
 
 
 def test_not_more_than_so_many_are_remembered(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(credentials, "MOST", 2)
+    monkeypatch.setattr(memory, "MOST", 2)
     keys = []
     for number in range(5):
         with office.here.db.write() as session:
             keys.append(accounts.create_key(session, office.account, KeyWish(name=f"k{number}")).key)
     for key in keys:
         accounts.authenticate(office.here, key)
-    assert len(office.here.credentials._known) <= 2
+    assert len(office.here.db.memory._known[CREDENTIALS]) <= 2
 
 
 def test_where_others_write_too_nothing_is_remembered(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(type(office.here.db), "one_writer", False)
+    monkeypatch.setattr(office.here.db, "memory", memory.Memory(alone=False))
     assert office.cost() > 0
     assert office.cost() > 0
