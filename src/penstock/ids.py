@@ -13,6 +13,10 @@ from penstock.errors import InvalidInput, fault
 
 _lock = threading.Lock()
 _last = 0
+_chances: list[int] = []
+"""Random numbers that nobody has used."""
+
+_AT_ONCE = 64
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -29,8 +33,12 @@ def new_id() -> str:
         # 60 bits: milliseconds (48) and a 12-bit fraction of the millisecond (about 0.24 microseconds).
         tick = max(time.time_ns() * 4096 // 1_000_000, _last + 1)
         _last = tick
+        if not _chances:
+            _chances.extend(
+                memoryview(os.urandom(8 * _AT_ONCE)).cast("Q")
+            )  # a system call costs more than all the rest
+        random_bits = _chances.pop() & ((1 << 62) - 1)
     milliseconds, fraction = tick >> 12, tick & 0xFFF
-    random_bits = int.from_bytes(os.urandom(8), "big") & ((1 << 62) - 1)
     value = milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0b10 << 62 | random_bits
     return format_id(value)
 
@@ -82,3 +90,7 @@ def check_name(text: str, *, what: str, at: str = "/name") -> str:
 def digest_of(data: bytes) -> str:
     """The SHA-256 of `data` in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
+
+
+# A forked child must not use what its parent and its siblings use.
+os.register_at_fork(after_in_child=_chances.clear)

@@ -24,6 +24,7 @@ COMMANDS = {
     "server": ("upgrades", "Upkeep of the server's database."),
     "login": ("server", "Use the server at a URL from now on."),
     "logout": ("server", "Use the server of this machine again."),
+    "serve": ("serve", "Serve a pipeline in the foreground, for development."),
     "pipeline": ("pipelines", "Run, freeze and list pipelines."),
     "run-template": ("templates", "Names under which pipelines are called."),
     "run": ("runs", "See, follow and cancel runs."),

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, ClassVar, Literal, TypeVar
 
 from penstock.errors import InvalidInput, fault, pointer
+from penstock.model.deployment_settings import DeploymentSettings
 from penstock.model.limits import check_priority
 
 _STRICT = {"extra": "forbid"}
@@ -172,6 +173,8 @@ class Settings:
 
     resources: ResourceSettings | None = None
     docker: DockerSettings | None = None
+    deployment: DeploymentSettings | None = None
+    """How a service of the pipeline looks, and what it bears."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,7 +258,9 @@ class PipelineRunConfiguration:
 
 
 Configuration = StepConfiguration | PipelineRunConfiguration
-Record = Configuration | CachePolicy | StepRetryConfig | Settings | ResourceSettings | DockerSettings
+Record = (
+    Configuration | CachePolicy | StepRetryConfig | Settings | ResourceSettings | DockerSettings | DeploymentSettings
+)
 C = TypeVar("C", StepConfiguration, PipelineRunConfiguration)
 L = TypeVar("L", StepConfiguration, PipelineRunConfiguration, Settings, ResourceSettings, DockerSettings)
 

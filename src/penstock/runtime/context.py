@@ -11,7 +11,7 @@ from penstock.client.client import Client
 from penstock.errors import PenstockError
 from penstock.model.artifact import Artifact
 from penstock.model.run import Run
-from penstock.runtime.journal import Journal
+from penstock.runtime.journal import Reporter
 from penstock.stack.contracts import ArtifactStore
 
 
@@ -47,7 +47,7 @@ class StepContext:
     """What the pipeline's `on_init` hook returned."""
 
     store: ArtifactStore = field(repr=False)
-    journal: Journal = field(repr=False)
+    journal: Reporter = field(repr=False)
     noted: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
     """Output name -> what is to be noted on its artifact."""
 

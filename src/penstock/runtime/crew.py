@@ -32,12 +32,14 @@ class Crew:
     `add` and `close` are called while it is held; jobs run without it.
     """
 
-    def __init__(self, changed: threading.Condition, helpers: int, name: str) -> None:
+    def __init__(self, changed: threading.Condition, helpers: int, name: str, *, sparing: bool = False) -> None:
+        """`sparing`: a lone ready job is left to the caller for good; nobody is made for it who might come first."""
         self._changed = changed
         self._limit = helpers
         self._name = name
         self._timed: OrderedDict[str, Job] = OrderedDict()
         self._plain: OrderedDict[str, Job] = OrderedDict()
+        self._most_left = 1 if sparing else 0
         self._helpers = 0
         self._idle = 0
         self._closed = False
@@ -48,7 +50,7 @@ class Crew:
         A `timed` one is left to the caller if possible: in the main thread it can be stopped in the middle of a system call.
         """
         (self._timed if timed else self._plain)[id] = Job(id, carry_out, time.monotonic())
-        if self._idle < self._ready and self._helpers < self._limit:
+        if self._ready > self._most_left and self._idle < self._ready and self._helpers < self._limit:
             self._helpers += 1
             threading.Thread(target=self._help, name=f"{self._name}-{self._helpers}", daemon=True).start()
         self._changed.notify_all()

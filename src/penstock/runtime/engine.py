@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from threading import Condition
-from typing import Any, NoReturn, TextIO
+from typing import Any
 
 from penstock.author.composer import composer
 from penstock.author.handle import Handle, handles_in, holds_handle
@@ -31,19 +31,19 @@ from penstock.ids import new_id
 from penstock.model.artifact import FROZEN, Artifact
 from penstock.model.configuration import DEFAULT_MODE, ExecutionMode
 from penstock.model.launch import Ticket
-from penstock.model.run import Failure
-from penstock.runtime import hooks, materializers
+from penstock.runtime import hooks
 from penstock.runtime.artifacts import UnmaterializedArtifact
 from penstock.runtime.crew import Crew
-from penstock.runtime.journal import Journal
+from penstock.runtime.journal import Reporter
 from penstock.runtime.layers import Layers
-from penstock.runtime.logs import Capture
 from penstock.runtime.results import Results
 from penstock.runtime.returned import returned_as_json
-from penstock.runtime.secrets import Secrets
-from penstock.runtime.step import Cache, Call, Kept, carry_out
+from penstock.runtime.services import Outcome, Process, Services
+from penstock.runtime.step import Call, carry_out
+from penstock.runtime.streams import Printing
 from penstock.runtime.task import COMPLETED, Task
 from penstock.runtime.tracebacks import failure
+from penstock.runtime.values import Kept, Stored
 from penstock.runtime.watch import Interrupted, Watch, Work
 from penstock.settings import Settings
 from penstock.stack.contracts import ArtifactStore
@@ -51,36 +51,6 @@ from penstock.stack.contracts import ArtifactStore
 
 class StepFailed(RunFailed):
     """The value of a step that did not complete was asked for."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended: its outputs as JSON, or the failure and what user code raised."""
-
-    outputs: dict[str, Any] | None
-    error: Failure | None = None
-    raised: BaseException | None = None
-
-
-@dataclass(frozen=True)
-class Services:
-    """What a run needs of the world around it, besides the artifact store."""
-
-    cache: Cache
-    secrets: Secrets
-    artifact: Callable[[str], Artifact]
-    """The record of an artifact by its id."""
-
-
-@dataclass(frozen=True)
-class Process:
-    """The process that a run has for itself."""
-
-    crash: TextIO
-    """Where the interpreter writes what it was doing, should it have to end the process."""
-
-    give_up: Callable[[Failure], NoReturn]
-    """Report that the run failed with this, and end the process at once."""
 
 
 OPEN_STEPS = 1000
@@ -96,8 +66,8 @@ class Engine:
     def __init__(
         self,
         ticket: Ticket,
-        journal: Journal,
-        capture: Capture,
+        journal: Reporter,
+        capture: Printing,
         store: ArtifactStore,
         *,
         services: Services,
@@ -107,8 +77,11 @@ class Engine:
         self.run_id = ticket.run_id
         self.run_name = ticket.run_name
         self.pipeline = ticket.pipeline
-        self.state: Any = None
+        self.warm = services.warm
+        self.state: Any = self.warm.state if self.warm is not None else None
         self.store = store
+        self.values = services.values or Stored(store)
+        self.heard = services.heard
         self.journal = journal
         self.capture = capture
         self.cache = services.cache
@@ -125,7 +98,8 @@ class Engine:
         """How many of them have not ended."""
 
         self._changed = Condition()
-        self._crew = Crew(self._changed, ticket.parallel_steps, f"penstock-{ticket.run_name}")
+        sparing = self.warm is not None  # where there is one run after the other, a thread costs more than a small step
+        self._crew = Crew(self._changed, ticket.parallel_steps, f"penstock-{ticket.run_name}", sparing=sparing)
         self._function = Work("")
         """The pipeline function, which this thread will call."""
 
@@ -139,7 +113,7 @@ class Engine:
     def carry_out(self, pipeline: Pipeline) -> Outcome:
         """Carry out the whole run; the steps are in the journal, the run's own end is left to the caller to write."""
         try:
-            self._layers = Layers(pipeline, self._ticket.configuration)
+            self._layers = self.warm.layers if self.warm is not None else Layers(pipeline, self._ticket.configuration)
             outcome = Outcome(self._hooked(pipeline, self._layers))
         except BaseException as error:  # noqa: BLE001  # the run must end in the record, whatever user code raised
             failed = self._failed
@@ -153,9 +127,9 @@ class Engine:
             self.capture.note(f"penstock: {remark}")
         return outcome
 
-    def cancel(self) -> None:
-        """No further step starts, waits end, and what is running is interrupted; all with `RunCancelled`."""
-        self._stop(RunCancelled(f"Run {self.run_name} was cancelled."))
+    def cancel(self, error: RunCancelled | TimedOut | None = None) -> None:
+        """No further step starts, waits end, and what is running is interrupted; all with `error`."""
+        self._stop(error or RunCancelled(f"Run {self.run_name} was cancelled."))
 
     # The run
 
@@ -165,9 +139,9 @@ class Engine:
         given = layers.function
         begun, error = False, None
         try:
-            if said.on_init is not None:
+            if said.on_init is not None and self.warm is None:
                 self.state = hooks.call(said.on_init, given, said.on_init_kwargs)
-            begun = True
+            begun = self.warm is None
             hooks.notify(said.on_start, given, {}, self.capture)
             outputs = self._execute(pipeline)
         except BaseException as raised:
@@ -200,7 +174,7 @@ class Engine:
             raise self._broken
         self._check_all_used()
         outputs = pipeline.outputs(returned).items()
-        return {name: returned_as_json(value, self.artifact, self.store) for name, value in outputs}
+        return {name: returned_as_json(value, self._as_json) for name, value in outputs}
 
     def _called(self, pipeline: Pipeline) -> Any:
         """What the pipeline function returns. It can be interrupted, except while it is in our hands."""
@@ -460,6 +434,9 @@ class Engine:
         """See `Bench`."""
         return self._results.of(handle.step, handle.output).artifact
 
+    def _as_json(self, handle: Handle) -> Any:
+        return self.values.as_json(self._results.of(handle.step, handle.output))
+
     def _value(self, handle: Handle, wanted: Any) -> Any:
         """The value behind a handle; one that could be changed is loaded afresh for everybody who asks."""
         kept = self._results.of(handle.step, handle.output)
@@ -469,7 +446,7 @@ class Engine:
             return kept.value
         # Code-bearing values are safe if this very run wrote them: the store checks their digest.
         allowed = not kept.foreign or Settings.load().allow_pickle
-        return materializers.load(kept.artifact, self.store, type_hint=wanted, allow_code=allowed)
+        return self.values.load(kept, wanted, allow_code=allowed)
 
     def _check_all_used(self) -> None:
         unused = [step for step in self._ticket.step_parameters if step not in self._tasks]

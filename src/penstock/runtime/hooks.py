@@ -8,7 +8,7 @@ from typing import Any
 from penstock.author.signature import Signature, plain
 from penstock.author.source import load_function
 from penstock.runtime.calling import called
-from penstock.runtime.logs import Capture
+from penstock.runtime.streams import Printing
 from penstock.runtime.tracebacks import failure
 from penstock.runtime.watch import Work
 
@@ -26,7 +26,9 @@ def call(name: str, given: Callable[[str], Function | None], offered: Mapping[st
     return called(function, _arguments(function, offered), Work(name))
 
 
-def notify(name: str | None, given: Callable[[str], Function | None], offered: Mapping[str, Any], log: Capture) -> None:
+def notify(
+    name: str | None, given: Callable[[str], Function | None], offered: Mapping[str, Any], log: Printing
+) -> None:
     """Call the hook, if there is one. What it raises is put into the log and changes nothing: what it is told of has
     happened.
     """

@@ -6,12 +6,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from penstock.errors import PenstockError, ServerUnreachable, StorageFull, TooManyRequests, Unavailable
 from penstock.model.run import Batch, Event, EventType, Failure, LogLine, Receipt
+from penstock.runtime.hiding import without_secrets
 from penstock.runtime.mask import Mask
 from penstock.runtime.spool import Spool
 
@@ -27,6 +27,19 @@ _BACKLOG = 20_000
 _TRANSIENT = (ServerUnreachable, Unavailable, StorageFull, TooManyRequests)
 
 Send = Callable[[Batch], Receipt]
+
+
+class Reporter(Protocol):
+    """Takes note of what happens in a run."""
+
+    def write(self, type: EventType, **fields: Any) -> None:
+        """Note an event."""
+
+    def hide(self, values: Iterable[str]) -> None:
+        """From now on these texts are not told."""
+
+    def flush(self) -> None:
+        """Return when others can know of everything that was noted until now, if they ever will."""
 
 
 class Journal:
@@ -102,33 +115,6 @@ class Journal:
         with self._changed:
             self.mask.add(values)
 
-    def _without_secrets(self, event: Event) -> Event:
-        if not self.mask:
-            return event
-        told = {name: getattr(event, name) for name in ("reason", "tags", "parameters", "values", "metadata")}
-        changes: dict[str, Any] = {name: self._masked(value) for name, value in told.items()}
-        if event.lines:
-            changes["lines"] = tuple(replace(line, text=self._masked(line.text)) for line in event.lines)
-        if event.error is not None:
-            error = event.error
-            changes["error"] = replace(
-                error, message=self._masked(error.message), traceback=self._masked(error.traceback)
-            )
-        if event.artifact is not None:
-            facts = {name: self._masked(getattr(event.artifact, name)) for name in ("metadata", "user_metadata")}
-            changes["artifact"] = replace(event.artifact, **facts)
-        return replace(event, **changes)
-
-    def _masked(self, value: Any, *, keys: bool = False) -> Any:
-        """`value` without secrets in its texts, and in names inside it; those on top are ours."""
-        if isinstance(value, str):
-            return self.mask(value)
-        if isinstance(value, dict):
-            return {self._masked(key) if keys else key: self._masked(item, keys=True) for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            return type(value)(self._masked(item, keys=True) for item in value)
-        return value
-
     def flush(self) -> None:
         """Return when everything that was noted until now has arrived, or will not arrive for long.
 
@@ -163,7 +149,7 @@ class Journal:
             if self._dead:
                 return
             self._sequence += 1
-            event = self._without_secrets(Event(seq=self._sequence, at=datetime.now(UTC), type=type, **fields))
+            event = without_secrets(self.mask, Event(seq=self._sequence, at=datetime.now(UTC), type=type, **fields))
             self._events.append(event)
             if self._spool is not None:
                 self._spool.write(event)

@@ -11,6 +11,7 @@ from penstock.author.step import Step
 from penstock.model.configuration import PipelineRunConfiguration, StepConfiguration, for_step, laid_over
 
 Function = Callable[..., Any]
+_MOST_KNOWN = 10_000
 
 
 class Layers:
@@ -31,6 +32,8 @@ class Layers:
             code = self._pipeline.configuration
             for inner in around:
                 code = laid_over(code, inner.configuration)
+            if len(self._steps) >= _MOST_KNOWN:  # a pipeline that makes a step of its own in each run of a service
+                self._steps.clear()
             known = self._steps[key] = for_step(code, step.configuration, self._given, invocation)
         return known
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
+from functools import partial
 from typing import Any, TypeVar
 
 from penstock.runtime.watch import Interrupted, Work
@@ -14,8 +16,15 @@ from penstock.runtime.watch import Interrupted, Work
 T = TypeVar("T")
 
 
+home: ContextVar[asyncio.AbstractEventLoop | None] = ContextVar("penstock_loop", default=None)
+"""The loop of this process on which coroutines run, if it has one that goes on: that of a service."""
+
+
 def awaited(coroutine: Coroutine[Any, Any, T], work: Work) -> T:
     """What the coroutine returns. In a thread whose loop is running (a notebook's) it runs in another one."""
+    loop = home.get()
+    if loop is not None and not _has_loop():
+        return _on(loop, coroutine, work)
     if _has_loop():
         return _elsewhere(lambda: awaited(coroutine, work))
     with _interruptible(work) as asked, asyncio.Runner() as runner:
@@ -24,6 +33,10 @@ def awaited(coroutine: Coroutine[Any, Any, T], work: Work) -> T:
 
 def items(source: AsyncGenerator[T, None], work: Work) -> Iterator[T]:
     """The items of an asynchronous generator, as they come; all at the end in a thread whose loop is running."""
+    loop = home.get()
+    if loop is not None and not _has_loop():
+        yield from _items_on(loop, source, work)
+        return
     if _has_loop():
         yield from _elsewhere(lambda: list(items(source, work)))
         return
@@ -37,6 +50,37 @@ def items(source: AsyncGenerator[T, None], work: Work) -> Iterator[T]:
                 yield item
         finally:
             runner.run(source.aclose())
+
+
+def _items_on(loop: asyncio.AbstractEventLoop, source: AsyncGenerator[T, None], work: Work) -> Iterator[T]:
+    try:
+        while True:
+            try:
+                item = _on(loop, _next(source), work)
+            except StopAsyncIteration:
+                return
+            yield item
+    finally:
+        asyncio.run_coroutine_threadsafe(source.aclose(), loop).result()
+
+
+def _on(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T], work: Work) -> T:
+    """What the coroutine returns on a loop that runs in another thread."""
+    waiting = asyncio.run_coroutine_threadsafe(coroutine, loop)
+    work.cancel_async = partial(_cancel, waiting)
+    try:
+        return waiting.result()
+    except concurrent.futures.CancelledError:
+        if work.cause is not None:
+            raise Interrupted from None
+        raise asyncio.CancelledError from None
+    finally:
+        work.cancel_async = None
+        waiting.cancel()
+
+
+def _cancel(waiting: concurrent.futures.Future[Any]) -> None:
+    waiting.cancel()
 
 
 async def _next(source: AsyncGenerator[T, None]) -> T:

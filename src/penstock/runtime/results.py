@@ -11,7 +11,7 @@ import msgspec
 
 from penstock.model.artifact import Artifact
 from penstock.model.wire import reader
-from penstock.runtime.step import Kept
+from penstock.runtime.values import Kept
 
 LATEST = 1000
 """So many steps have their results whole. As Python objects they take ten times the memory that they take packed."""
@@ -33,6 +33,9 @@ class Results:
     def __init__(self) -> None:
         self._lock = Lock()
         self._latest: OrderedDict[str, dict[str, Kept]] = OrderedDict()
+        self._held: dict[str, dict[str, Kept]] = {}
+        """Earlier ones that are nowhere else: they stay whole."""
+
         self._packed: dict[str, tuple[Any, ...]] = {}
         """Invocation id -> its records, packed, and then the value of each one that is shared."""
 
@@ -49,13 +52,16 @@ class Results:
     def of(self, step: str, output: str) -> Kept:
         """One output of a step that has ended. Raises `KeyError` if it left none of this name."""
         with self._lock:
-            latest = self._latest.get(step)
+            latest = self._latest.get(step) or self._held.get(step)
             if latest is not None:
                 return latest[output]
             packed = self._packed[step]
         return self._unpacked(*packed)[output]
 
     def _pack(self, step: str, kept: dict[str, Kept]) -> None:
+        if any(one.held for one in kept.values()):
+            self._held[step] = kept
+            return
         records, values = [], []
         for output, one in kept.items():
             shared = one.shared and one.artifact.size <= _SMALL

@@ -6,22 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 from penstock.author.handle import Handle
-from penstock.model.artifact import Artifact
-from penstock.runtime import materializers
-from penstock.stack.contracts import ArtifactStore
 
 
-def returned_as_json(value: Any, artifact_of: Callable[[Handle], Artifact], store: ArtifactStore) -> Any:
-    """JSON as it is, the results of steps too where they are small; everything else as a reference to its artifact."""
+def returned_as_json(value: Any, of_step: Callable[[Handle], Any]) -> Any:
+    """JSON as it is, and for each result of a step what `of_step` says."""
     if isinstance(value, dict):
-        return {str(key): returned_as_json(item, artifact_of, store) for key, item in value.items()}
+        return {str(key): returned_as_json(item, of_step) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [returned_as_json(item, artifact_of, store) for item in value]
-    if not isinstance(value, Handle):
-        return _plain(value)
-    artifact = artifact_of(value)
-    inline = materializers.inline(artifact, store)
-    return inline.value if inline is not None else {"artifact": artifact.id, "type": artifact.type}
+        return [returned_as_json(item, of_step) for item in value]
+    return of_step(value) if isinstance(value, Handle) else _plain(value)
 
 
 def _plain(value: Any) -> Any:

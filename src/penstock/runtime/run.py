@@ -24,10 +24,11 @@ from penstock.model.run import Batch, Failure, LogLine, Receipt
 from penstock.model.stack import Component
 from penstock.model.wire import reader
 from penstock.runtime.cache import Resumed, StepCache, asking, taking
-from penstock.runtime.engine import Engine, Outcome, Process, Services
+from penstock.runtime.engine import Engine
 from penstock.runtime.journal import Journal
 from penstock.runtime.logs import Capture
 from penstock.runtime.secrets import Secrets
+from penstock.runtime.services import Outcome, Process, Services
 from penstock.runtime.spool import Spool, crash_path
 from penstock.runtime.tracebacks import failure
 from penstock.runtime.workplace import code_path

@@ -10,14 +10,14 @@ from typing import Any
 
 from penstock.errors import NotFound, fault, pointer
 from penstock.model.secret import is_reference, revealed
-from penstock.runtime.journal import Journal
+from penstock.runtime.journal import Reporter
 from penstock.stack.contracts import SecretStore
 
 
 class Secrets:
     """The secrets of one run. Every value that was read is hidden in the run's journal from then on."""
 
-    def __init__(self, store: SecretStore, journal: Journal) -> None:
+    def __init__(self, store: SecretStore, journal: Reporter) -> None:
         self._store = store
         self._journal = journal
         self._read: dict[str, Mapping[str, str]] = {}

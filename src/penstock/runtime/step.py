@@ -17,7 +17,7 @@ from penstock.author.schema import coerce
 from penstock.author.step import Step
 from penstock.client.runs import inside_step
 from penstock.errors import ArtifactError, PenstockError, RunCancelled, Stopped, TimedOut
-from penstock.ids import check_name, new_id
+from penstock.ids import check_name
 from penstock.model.artifact import Artifact
 from penstock.model.cache import CacheNote, Earlier, canonical, digest
 from penstock.model.configuration import StepConfiguration, filled_in
@@ -25,34 +25,23 @@ from penstock.model.graph import Output
 from penstock.runtime import environment, hooks
 from penstock.runtime.calling import called
 from penstock.runtime.context import StepContext, current, get_step_context
-from penstock.runtime.journal import Journal
-from penstock.runtime.logs import Capture
-from penstock.runtime.materializers import save
+from penstock.runtime.journal import Reporter
 from penstock.runtime.secrets import Secrets
+from penstock.runtime.streams import Printing
 from penstock.runtime.tracebacks import failure
 from penstock.runtime.traces import step_span
+from penstock.runtime.values import Kept, Values
 from penstock.runtime.watch import Watch, Work
 from penstock.stack.contracts import ArtifactStore
 
-_SHARED = (str, int, float, bool, bytes, type(None))
-"""Types whose values cannot be changed: steps may share them in memory, everything else is loaded afresh."""
-
-_INLINE_LIMIT = 64 * 1024
 _TOLD_ITEMS = 1000
 """Of a step that yields, so many items are told to those who watch; all are kept."""
 
 _TOLD_SIZE = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """One output of a step that has ended: its record, and the value itself where sharing it is harmless."""
-
-    artifact: Artifact
-    value: Any = None
-    shared: bool = False
-    foreign: bool = False
-    """Another run made it."""
+Heard = Callable[[str, str, int, Any], None]
+"""Called with the invocation, the output, the number of the item and the item, in the thread of the step."""
 
 
 class Cache(Protocol):
@@ -63,8 +52,8 @@ class Cache(Protocol):
 
     def look(
         self, call: Call, given: Mapping[str, Any], artifact_of: Callable[[Handle], Artifact]
-    ) -> tuple[CacheNote, Earlier | None]:
-        """What is known of this call, and the results to take, if there are any. `given` are its constant arguments."""
+    ) -> tuple[CacheNote | None, Earlier | None]:
+        """What is known of this call, if anything was looked for, and the results to take, if there are any. `given` are its constant arguments."""
 
     def remarks(self) -> list[str]:
         """What whoever said how to cache should hear at the end of the run."""
@@ -80,11 +69,14 @@ class Bench(Protocol):
     """What the `on_init` hook returned."""
 
     store: ArtifactStore
-    journal: Journal
-    capture: Capture
+    values: Values
+    journal: Reporter
+    capture: Printing
     watch: Watch
     cache: Cache
     secrets: Secrets
+    heard: Heard | None
+    """Who listens to the items of steps that yield, if anybody does."""
 
     def load(self, handle: Handle, wanted: Any) -> Any:
         """The value behind a handle, as a type."""
@@ -147,7 +139,7 @@ def carry_out(call: Call, bench: Bench) -> dict[str, Kept]:
     given = {name: value for name, value in call.arguments.items() if not holds_handle(value)}
     told = {
         "parameters": recorded(call, bench.artifact),
-        "inputs": {name: one.id for name, one in call.artifacts.items()},
+        "inputs": {name: one.id for name, one in call.artifacts.items() if one.id},
     }
     note = None
     if bench.cache.resumes or call.wants_cache:
@@ -159,7 +151,8 @@ def carry_out(call: Call, bench: Bench) -> dict[str, Kept]:
     context = call.context(bench)
     with _inside(context), step_span(call.id, call.step.name), bench.capture.step(call.id):
         kept = _attempts(call, given, bench, lambda number: _begun(call, bench, number, told, note))
-    bench.journal.write("step_completed", step=call.id, outputs={name: one.artifact.id for name, one in kept.items()})
+    made = {name: one.artifact.id for name, one in kept.items()} if bench.values.recorded else {}
+    bench.journal.write("step_completed", step=call.id, outputs=made)
     return kept
 
 
@@ -289,15 +282,15 @@ def _keep(call: Call, result: Any, bench: Bench) -> dict[str, Kept]:
         result = _told(result, call, bench, raised)
     for name, value in call.step.split(result).items():
         try:
-            saved = save(value, bench.store, id=new_id(), run_id=bench.run_id, step=call.id, output=name)
+            saved = bench.values.save(value, run_id=bench.run_id, step=call.id, output=name)
         except ArtifactError:
             if raised:  # it was not the saving that failed
                 raise raised[0] from None
             raise
-        artifact = _labelled(saved, outputs[name], call)
-        bench.journal.write("artifact", step=call.id, output=name, artifact=artifact)
-        shared = isinstance(value, _SHARED) and artifact.size <= _INLINE_LIMIT
-        kept[name] = Kept(artifact, value if shared else None, shared)
+        if bench.values.recorded:
+            saved = replace(saved, artifact=_labelled(saved.artifact, outputs[name], call))
+            bench.journal.write("artifact", step=call.id, output=name, artifact=saved.artifact)
+        kept[name] = saved
     return kept
 
 
@@ -327,6 +320,8 @@ def _told(items: Iterator[Any], call: Call, bench: Bench, raised: list[BaseExcep
     (output,) = call.step.outputs()
     try:
         for index, item in enumerate(items):
+            if bench.heard is not None:
+                bench.heard(call.id, output.name, index, item)
             if index < _TOLD_ITEMS:
                 values = {"index": index} | ({"value": item} if _is_small(item) else {})
                 bench.journal.write("item", step=call.id, output=output.name, values=values)

@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Any, Protocol, TextIO
 
@@ -47,6 +48,16 @@ class Owner(Protocol):
 
     def unclaimed(self) -> Place:
         """Where output goes of which nobody knows who wrote it."""
+
+
+class Printing(Protocol):
+    """Who takes in the output of one run."""
+
+    def step(self, step_id: str) -> AbstractContextManager[None]:
+        """What is written inside belongs to this step."""
+
+    def note(self, text: str) -> None:
+        """Put words of Penstock into the log of the step (or run) that calls."""
 
 
 here: ContextVar[Place | None] = ContextVar("penstock_output", default=None)

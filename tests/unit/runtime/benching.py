@@ -15,10 +15,11 @@ from penstock.model.requirements import Requirements
 from penstock.model.run import Batch, Event, Receipt, RunState
 from penstock.model.stack import Component
 from penstock.runtime.cache import StepCache
-from penstock.runtime.engine import Engine, Outcome, Services
+from penstock.runtime.engine import Engine
 from penstock.runtime.journal import Journal
 from penstock.runtime.logs import Capture
 from penstock.runtime.secrets import Secrets
+from penstock.runtime.services import Outcome, Services
 from penstock.stack.flavors.file_store import FileStore
 from penstock.stack.flavors.secret_files import SecretFiles
 

@@ -13,7 +13,8 @@ import pytest
 
 from penstock import pipeline, step
 from penstock.errors import AuthoringError, InvalidInput, RunCancelled
-from penstock.runtime.engine import Engine, Outcome
+from penstock.runtime.engine import Engine
+from penstock.runtime.services import Outcome
 from tests.unit.runtime.benching import Bench, told
 
 

@@ -1,0 +1,136 @@
+"""A deployment: a snapshot kept warm behind HTTP."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+from penstock.model.deployment_settings import DeploymentSettings
+from penstock.model.run import Event
+from penstock.model.snapshot import Snapshot
+from penstock.model.stack import Component
+
+
+class DeploymentState(StrEnum):
+    """How it stands with a deployment."""
+
+    PENDING = "pending"
+    """It is coming up, or a new revision of it is."""
+
+    RUNNING = "running"
+    ERROR = "error"
+    """It does not come up; what served before, if anything, still does."""
+
+    ABSENT = "absent"
+    """Nothing runs: it was taken down, and its record stays."""
+
+    UNKNOWN = "unknown"
+    """Its deployer cannot say."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Revision:
+    """What a deployment served, or serves, under a number."""
+
+    number: int
+    snapshot_id: str
+    created: datetime
+    note: str | None = None
+    """Why it was made, where it was not simply asked for: a roll-back."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """The record of a deployment."""
+
+    id: str
+    name: str
+    pipeline_id: str
+    pipeline_name: str
+    snapshot_id: str
+    revision: int = 1
+    wanted: Literal["running", "absent"] = "running"
+    state: DeploymentState = DeploymentState.PENDING
+    reason: str | None = None
+    """Why it is in this state, where that is not plain."""
+
+    url: str | None = None
+    deployer: Component = field(default_factory=lambda: Component(flavor="local"))
+    settings: DeploymentSettings = field(default_factory=DeploymentSettings)
+    auth: bool = False
+    """Whether callers need a key."""
+
+    tags: tuple[str, ...] = ()
+    created: datetime
+    updated: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyDigest:
+    """One key that a service lets in: the hash of its text, and until when it holds."""
+
+    name: str
+    digest: str
+    """SHA-256 of the whole text."""
+
+    valid_until: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """All that a service needs to serve one revision of a deployment."""
+
+    deployment_id: str
+    deployment_name: str
+    revision: int = 1
+    snapshot: Snapshot
+    settings: DeploymentSettings = field(default_factory=DeploymentSettings)
+    keys: tuple[KeyDigest, ...] = ()
+    """Who may call. Empty: everybody who reaches it."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    home: str
+    """Directory for code and files of the machine of the service."""
+
+    server: str = ""
+    """Where requests are told: `unix:/path` or `http(s)://host:port`. Empty: nowhere."""
+
+    token: str = ""
+    """Credentials of this deployment alone."""
+
+    artifact_store: Component | None = None
+    secret_store: Component | None = None
+    grace: float = 5.0
+    parallel_steps: int = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedRun:
+    """One request, carried out: what the record of its run is made of."""
+
+    id: str
+    name: str
+    snapshot_id: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    created: datetime
+    events: tuple[Event, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedRuns:
+    """What a service tells of its requests in one go."""
+
+    runs: tuple[ServedRun, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """The answer to it: how many were new. The others were known already."""
+
+    new: int
+    known: int = 0

@@ -1,0 +1,1 @@
+"""A snapshot as an HTTP service: runs user code in process, and never reaches the database."""

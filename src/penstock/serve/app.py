@@ -1,0 +1,246 @@
+"""The application of a service: its own endpoints, answered with little in between, and FastAPI for everything else."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from penstock.errors import (
+    Forbidden,
+    MalformedRequest,
+    NotFound,
+    PenstockError,
+    TooLarge,
+    Unauthenticated,
+)
+from penstock.ids import digest_of
+from penstock.model.deployment import KeyDigest
+from penstock.model.deployment_settings import DeploymentSettings
+from penstock.serve import answers, description, extensions, playground
+from penstock.serve.endpoints import Endpoints
+from penstock.serve.service import Service
+from penstock.version import VERSION
+
+Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class Keys:
+    """Who may call. Without keys: everybody who reaches the service."""
+
+    def __init__(self, keys: tuple[KeyDigest, ...]) -> None:
+        self._keys = keys
+
+    def check(self, scope: Scope) -> None:
+        """Raises `Unauthenticated` without a key that holds. All of them are compared, in the same time."""
+        if not self._keys:
+            return
+        shown = digest_of(_bearer(scope).encode("utf-8", "surrogateescape"))
+        fitting = [one for one in self._keys if hmac.compare_digest(shown, one.digest)]
+        at = datetime.now(UTC)
+        if not any(one.valid_until is None or one.valid_until > at for one in fitting):
+            raise Unauthenticated("Send a key of this deployment: 'Authorization: Bearer <key>'.")
+
+
+class Guard:
+    """Endpoints of one's own, behind the keys."""
+
+    def __init__(self, app: ASGIApp, keys: Keys, paths: Callable[[Scope], bool]) -> None:
+        self._app, self._keys, self._guarded = app, keys, paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse who has no key, where one is asked for."""
+        if scope["type"] == "http" and self._guarded(scope):
+            try:
+                self._keys.check(scope)
+            except Unauthenticated as error:
+                await _refuse(error, scope, send)
+                return
+        await self._app(scope, receive, send)
+
+
+class Front:
+    """The endpoints of every service, found by one look at a table; what is not there is FastAPI's."""
+
+    def __init__(self, app: ASGIApp, table: dict[str, dict[str, tuple[Handler, bool]]], keys: Keys) -> None:
+        self._app = app
+        self._table = table
+        self._keys = keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or hand on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        methods = self._table.get(scope["path"])
+        if methods is None:
+            methods, scope = self._below(scope)
+        found = methods.get(scope["method"]) if methods is not None else None
+        if found is None:
+            await self._app(scope, receive, send)
+            return
+        handler, guarded = found
+        try:
+            if guarded:
+                self._keys.check(scope)
+            await handler(scope, receive, send)
+        except PenstockError as error:
+            await _refuse(error, scope, send)
+
+    def _below(self, scope: Scope) -> tuple[dict[str, tuple[Handler, bool]] | None, Scope]:
+        """The methods of `/parent/{id}` and `/parent/{id}/verb`, which stand in the table with `*` for the id."""
+        parts = scope["path"].rsplit("/", 2)
+        for pattern, given in (
+            (f"{parts[0]}/*/{parts[-1]}", parts[1]),
+            (f"{scope['path'].rpartition('/')[0]}/*", parts[-1]),
+        ):
+            methods = self._table.get(pattern)
+            if methods is not None and given:
+                return methods, {**scope, "path_params": {"id": given}}
+        return None, scope
+
+
+class FixedHeaders:
+    """The same headers on every answer that does not have them."""
+
+    def __init__(self, app: ASGIApp, headers: dict[str, str]) -> None:
+        self._app = app
+        self._headers = [(name.encode(), value.encode()) for name, value in headers.items()]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Put them on."""
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                given = message.get("headers", [])
+                there = {name for name, _ in given}
+                message["headers"] = [*given, *(one for one in self._headers if one[0] not in there)]
+            await send(message)
+
+        await self._app(scope, receive, with_headers if scope["type"] == "http" else send)
+
+
+def create_app(
+    make: Callable[[asyncio.AbstractEventLoop], Service], settings: DeploymentSettings, **about: Any
+) -> ASGIApp:
+    """The application. `make` makes the service when its loop runs; `on_init` has ended before the first request comes.
+
+    `about` is a `title`, a `description` and a `keys` tuple for what has to be known before.
+    """
+    keys = Keys(about.pop("keys", ()))
+    given: dict[str, Service] = {}
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        loop = asyncio.get_running_loop()
+        service = given["service"] = await loop.run_in_executor(None, make, loop)
+        app.state.service = service
+        await loop.run_in_executor(None, service.start)
+        extensions.extend(app, service, settings)
+        endpoints.bind(service)
+        try:
+            yield
+        finally:
+            await endpoints.close()
+            await loop.run_in_executor(None, service.close)
+
+    app = FastAPI(
+        title=settings.app_title or about["title"],
+        description=settings.app_description or about.get("description") or "",
+        version=settings.app_version or VERSION,
+        docs_url=settings.root_url_path + settings.docs_url_path
+        if "DOCS" in settings.include_default_endpoints
+        else None,
+        redoc_url=settings.root_url_path + settings.redoc_url_path
+        if "REDOC" in settings.include_default_endpoints
+        else None,
+        openapi_url=f"{settings.root_url_path}/openapi.json",
+        lifespan=lifespan,
+        telemetry={"tracing": False, "metrics": False},
+        **settings.app_kwargs,
+    )
+    app.add_exception_handler(PenstockError, _problem)
+    app.add_exception_handler(HTTPException, _http_problem)
+    endpoints = Endpoints(settings)
+    _describe(app, given, settings)
+    playground.install(app, given, settings)
+    outer: ASGIApp = Front(app, endpoints.table(), keys)
+    outer = Guard(outer, keys, extensions.guarded(settings))
+    for middleware in extensions.middlewares(settings):
+        outer = middleware(outer)
+    if "CORS" in settings.include_default_middleware:
+        cors = settings.cors
+        outer = CORSMiddleware(
+            outer,
+            allow_origins=cors.allow_origins,
+            allow_methods=cors.allow_methods,
+            allow_headers=cors.allow_headers,
+            allow_credentials=cors.allow_credentials,
+        )
+    if "SECURE_HEADERS" in settings.include_default_middleware:
+        outer = FixedHeaders(outer, settings.secure_headers.headers())
+    return outer
+
+
+def _describe(app: FastAPI, given: dict[str, Service], settings: DeploymentSettings) -> None:
+    """Have the OpenAPI document say what our own endpoints take, besides those that FastAPI knows."""
+    fastapi = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = description.with_own_paths(fastapi(), given["service"], settings)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's own documentation has it
+
+
+def _bearer(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            kind, _, credential = value.decode("latin-1").partition(" ")
+            return credential.strip() if kind.lower() == "bearer" else ""
+    return ""
+
+
+async def _refuse(error: PenstockError, scope: Scope, send: Send) -> None:
+    status, headers, body = answers.problem(error, scope["path"])
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, PenstockError)
+    status, headers, body = answers.problem(error, request.url.path)
+    return Response(body, status, {name.decode(): value.decode() for name, value in headers})
+
+
+_KINDS: dict[int, type[PenstockError]] = {400: MalformedRequest, 403: Forbidden, 404: NotFound, 413: TooLarge}
+
+
+def _http_problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    path = request.url.path
+    kind = _KINDS.get(error.status_code)
+    if kind is not None:
+        told = f"Nothing is served under {path}." if kind is NotFound else str(error.detail)
+        return _problem(request, kind(told))
+    document = {
+        "type": "about:blank",
+        "title": str(error.detail),
+        "status": error.status_code,
+        "detail": f"{request.method} is not served here." if error.status_code == 405 else str(error.detail),
+        "instance": path,
+    }
+    headers = dict(error.headers or {})
+    return Response(msgspec.json.encode(document), error.status_code, headers, media_type=answers.PROBLEM.decode())

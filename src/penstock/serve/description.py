@@ -1,0 +1,217 @@
+"""The OpenAPI of a service: its own endpoints, typed by the signature of the pipeline, beside those that FastAPI knows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from penstock.model.deployment_settings import DeploymentSettings
+from penstock.serve.service import Service
+
+_TEXT = {"type": "string"}
+_OBJECT = {"type": "object"}
+_PROBLEM = {
+    "type": "object",
+    "description": "What went wrong (RFC 9457).",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": _TEXT,
+        "title": _TEXT,
+        "status": {"type": "integer"},
+        "detail": _TEXT,
+        "instance": _TEXT,
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["pointer", "message"],
+                "properties": {
+                    "pointer": _TEXT,
+                    "message": _TEXT,
+                    "allowed": {"type": "array", "items": {}},
+                    "did_you_mean": _TEXT,
+                },
+            },
+        },
+    },
+}
+_METADATA = {
+    "type": "object",
+    "properties": {
+        "deployment_id": _TEXT,
+        "deployment_name": _TEXT,
+        "snapshot_id": _TEXT,
+        "snapshot_name": {"type": ["string", "null"]},
+        "pipeline_name": _TEXT,
+        "run_id": _TEXT,
+        "run_name": _TEXT,
+        "parameters_used": _OBJECT,
+    },
+}
+_FAILURE = {
+    "type": "object",
+    "properties": {
+        "type": _TEXT,
+        "message": _TEXT,
+        "step": {"type": ["string", "null"]},
+        "traceback": {"type": ["string", "null"]},
+    },
+}
+
+
+def with_own_paths(document: dict[str, Any], service: Service, settings: DeploymentSettings) -> dict[str, Any]:
+    """FastAPI's document with our endpoints in it."""
+    content = service.plan.snapshot.content
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    schemas |= _definitions(content.parameter_schema) | _definitions(content.output_schema)
+    schemas["Parameters"] = _moved(content.parameter_schema) | {
+        "required": [
+            name for name in content.parameter_schema.get("required", ()) if name not in content.given.parameters
+        ]
+    }
+    schemas["Outputs"] = {"anyOf": [_OBJECT, {"type": "null"}]}
+    schemas["Problem"] = _PROBLEM
+    schemas["InvokeRequest"] = _request(schemas["Parameters"])
+    schemas["InvokeResponse"] = _response()
+    keyed: dict[str, Any] = {}
+    if service.plan.keys:
+        document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        keyed = {"security": [{"key": []}]}
+    document["paths"] = {**_paths(settings, keyed), **document.get("paths", {})}
+    return document
+
+
+def _paths(settings: DeploymentSettings, keyed: dict[str, Any]) -> dict[str, Any]:
+    wanted, invoke = settings.include_default_endpoints, settings.path("invoke")
+    batch = {
+        "type": "object",
+        "required": ["requests"],
+        "additionalProperties": False,
+        "properties": {
+            "requests": {
+                "type": "array",
+                "minItems": 1,
+                "maxItems": settings.max_batch,
+                "items": _reference("InvokeRequest"),
+            }
+        },
+    }
+    results = {"type": "object", "properties": {"results": {"type": "array", "items": _reference("InvokeResponse")}}}
+    paths: dict[str, Any] = {}
+    if "INVOKE" in wanted:
+        result = _answer("The result.", _reference("InvokeResponse"))
+        failed = {
+            "500": _answer("A step failed.", _reference("InvokeResponse")),
+            "504": _answer("It did not end in time.", _reference("InvokeResponse")),
+        }
+        stream = {"description": "Events `item` and `result`.", "content": {"text/event-stream": {"schema": _TEXT}}}
+        paths[invoke] = _post("invoke", "Run the pipeline and answer with its outputs", {"200": result} | failed, keyed)
+        paths[f"{invoke}/stream"] = _post(
+            "invoke_stream", "The same; what steps yield comes as it is made", {"200": stream}, keyed
+        )
+        paths[f"{invoke}/batch"] = _post(
+            "invoke_batch", "Several at once", {"200": _answer("All results, in order.", results)}, keyed, batch
+        )
+    looks = {"HEALTH": [("health", settings.path("health"), "Whether the process answers")]}
+    looks["HEALTH"].append(
+        ("ready", f"{settings.root_url_path}{settings.api_url_path}/ready", "Whether it takes requests")
+    )
+    looks["INFO"] = [("info", settings.path("info"), "What is served, and how it goes")]
+    for group, rows in looks.items():
+        for name, path, summary in rows if group in wanted else ():
+            told = {"200": _answer(summary, _OBJECT)}
+            told |= {"503": _answer("It does not.", _OBJECT)} if name in ("ready", "info") else {}
+            paths[path] = {"get": {"operationId": name, "summary": summary, "responses": told}}
+    if "METRICS" in wanted:
+        text = {"description": "For Prometheus.", "content": {"text/plain": {"schema": _TEXT}}}
+        told = {"200": text, "503": _answer("It starts.", _reference("Problem"), "application/problem+json")}
+        paths[settings.path("metrics")] = {
+            "get": {"operationId": "metrics", "summary": "Counts and durations", "responses": told}
+        }
+    return paths
+
+
+def _request(parameters: dict[str, Any]) -> dict[str, Any]:
+    steps = {
+        "type": "object",
+        "description": "Values for single steps, by invocation id.",
+        "additionalProperties": {
+            "type": "object",
+            "properties": {"parameters": _OBJECT},
+            "additionalProperties": False,
+        },
+    }
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["parameters"] if parameters.get("required") else [],
+        "properties": {
+            "parameters": _reference("Parameters"),
+            "steps": steps,
+            "run_name": {
+                "type": ["string", "null"],
+                "description": "The name of the run; {date} and {time} are put in.",
+            },
+            "tags": {"type": "array", "items": _TEXT},
+            "skip_artifact_materialization": {"type": "boolean", "description": "Keep no artifacts of this one."},
+        },
+    }
+
+
+def _response() -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": ["success", "outputs", "execution_time", "metadata", "error"],
+        "properties": {
+            "success": {"type": "boolean"},
+            "outputs": _reference("Outputs"),
+            "execution_time": {"type": "number", "description": "Seconds."},
+            "metadata": _METADATA,
+            "error": {"type": ["string", "null"]},
+            "failure": _FAILURE,
+        },
+    }
+
+
+def _post(
+    name: str, summary: str, answers: dict[str, Any], keyed: dict[str, Any], body: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    refused = {
+        "400": "The body is no JSON.",
+        "401": "There is no key.",
+        "413": "The body is too large.",
+        "422": "The values do not fit.",
+        "503": "There is too much to do; `Retry-After` says when to come back.",
+    }
+    told = {
+        status: _answer(text, _reference("Problem"), "application/problem+json") for status, text in refused.items()
+    }
+    wanted = body or _reference("InvokeRequest")
+    content = {"required": True, "content": {"application/json": {"schema": wanted}}}
+    return {
+        "post": {"operationId": name, "summary": summary, "requestBody": content, "responses": answers | told, **keyed}
+    }
+
+
+def _answer(text: str, schema: dict[str, Any], media: str = "application/json") -> dict[str, Any]:
+    return {"description": text, "content": {media: {"schema": schema}}}
+
+
+def _reference(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _definitions(schema: dict[str, Any]) -> dict[str, Any]:
+    return {name: _moved(one) for name, one in schema.get("$defs", {}).items()}
+
+
+def _moved(schema: Any) -> Any:
+    """`schema` without its own definitions, and with references to where they are now."""
+    if isinstance(schema, list):
+        return [_moved(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: f"#/components/schemas/{value.rpartition('/')[2]}" if key == "$ref" else _moved(value)
+        for key, value in schema.items()
+        if key != "$defs"
+    }

@@ -1,0 +1,248 @@
+"""A pipeline kept warm: its code imported, its state made once, and a pool of threads that carry out requests."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import platform
+import random
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from penstock.author.pipeline import Pipeline
+from penstock.client.transport import Transport
+from penstock.errors import PenstockError, RunCancelled, ServerUnreachable, TimedOut, Unavailable
+from penstock.model.artifact import Artifact
+from penstock.model.configuration import laid_over
+from penstock.model.deployment import Plan
+from penstock.model.launch import Ticket
+from penstock.model.stack import Component
+from penstock.model.wire import reader
+from penstock.runtime import hooks, loops
+from penstock.runtime.engine import Engine
+from penstock.runtime.layers import Layers
+from penstock.runtime.secrets import Secrets
+from penstock.runtime.services import Services, Warm
+from penstock.runtime.step import Cache, Heard
+from penstock.runtime.values import InMemory
+from penstock.serve.inputs import Inputs, Wanted
+from penstock.serve.jobs import Job, Result
+from penstock.serve.measures import Measures
+from penstock.serve.recording import Recording
+from penstock.stack.registry import build
+
+Track = Callable[[Recording], None]
+
+
+class _NoCache:
+    """Every request is carried out: who asks a service wants an answer of now."""
+
+    resumes = False
+
+    def look(self, *_: Any) -> tuple[None, None]:
+        """Nothing is looked for."""
+        return None, None
+
+    def remarks(self) -> list[str]:
+        """There is nothing to say."""
+        return []
+
+
+class Service:
+    """Carries out requests for one pipeline. `track` takes the record of each; `loop` is where coroutines run."""
+
+    def __init__(
+        self, plan: Plan, pipeline: Pipeline, *, track: Track, measures: Measures, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        content = plan.snapshot.content
+        self.plan = plan
+        self.settings = plan.settings
+        self.pipeline = pipeline
+        self.pipeline_name = content.pipeline
+        self.loop = loop
+        self.inputs = Inputs(plan.snapshot)
+        self.measures = measures
+        self.facts = {"pid": os.getpid(), "host": platform.node(), "python": platform.python_version()}
+        self.ready = False
+        self.draining = False
+        self._track = track
+        self._said = laid_over(content.configuration, content.given)
+        self._warm = Warm(Layers(pipeline, content.given))
+        self._cache: Cache = _NoCache()
+        self._store = build("artifact_store", plan.artifact_store or _files(plan, "artifacts"))
+        self._secrets = build("secret_store", plan.secret_store or _files(plan, "secrets"))
+        self._in_memory = InMemory(self._store)
+        self._transport = Transport(plan.server, plan.token or None) if plan.server else None
+        self._pool = ThreadPoolExecutor(self.settings.thread_pool_size, thread_name_prefix="penstock-serve")
+        self._open = 0
+        self._mean = 0.0
+        self._jobs: set[Job] = set()
+
+    # Life
+
+    def start(self) -> None:
+        """Call `on_init` and the startup hook; requests may come when this has returned. Raises what they raise."""
+        said = self._warm.layers.run
+        loops.home.set(self.loop)
+        if said.on_init is not None:
+            state = hooks.call(said.on_init, self._warm.layers.function, said.on_init_kwargs)
+            self._warm = Warm(self._warm.layers, state)
+        self._hook(self.settings.startup_hook, self.settings.startup_hook_kwargs)
+        self.ready = True
+
+    def close(self) -> None:
+        """Let requests under way end, within the time to drain; then call the shutdown hook and `on_cleanup`."""
+        self.ready, self.draining = False, True
+        self._pool.shutdown(wait=False, cancel_futures=False)
+        ended = threading.Event()
+        threading.Thread(target=self._join, args=(ended,), daemon=True).start()
+        if not ended.wait(self.settings.drain):
+            for job in list(self._jobs):
+                job.stop(RunCancelled("The service is stopping."))
+            ended.wait(self.plan.grace)
+        loops.home.set(self.loop)
+        said = self._warm.layers.run
+        try:
+            self._hook(self.settings.shutdown_hook, self.settings.shutdown_hook_kwargs)
+        finally:
+            if said.on_cleanup is not None:
+                hooks.call(said.on_cleanup, self._warm.layers.function, {"state": self._warm.state})
+
+    def _join(self, ended: threading.Event) -> None:
+        self._pool.shutdown(wait=True)
+        ended.set()
+
+    def _hook(self, hook: Any, given: dict[str, Any]) -> None:
+        if hook is not None:
+            hooks.call(hook, self._warm.layers.function, {"service": self, **given})
+
+    @property
+    def state(self) -> Any:
+        """What `on_init` returned."""
+        return self._warm.state
+
+    @property
+    def busy(self) -> int:
+        """Requests that are open."""
+        return self._open
+
+    # Requests
+
+    async def answered(self, job: Job, gone: Callable[[], Any] | None = None) -> Result:
+        """The result of the job, within the time for requests. `gone` is awaited besides: it returns when the caller has left.
+
+        Raises `Unavailable` if there is too much to do. To be called on the loop of the service.
+        """
+        self._admit()
+        loop, settings = self.loop, self.settings
+        answer: asyncio.Future[Result] = loop.create_future()
+        self._jobs.add(job)
+        work = loop.run_in_executor(self._pool, job.carry_out)
+        timers = []
+        if settings.timeout is not None:
+            late = TimedOut(f"The request did not end within {settings.timeout:g} s.")
+            timers.append(loop.call_later(settings.timeout, job.stop, late))
+            last = settings.timeout + self.plan.grace
+            timers.append(loop.call_later(last, _give_up, answer, Result(job, b"null", last, _failure(late), late)))
+        watching = loop.create_task(self._heed(gone, job)) if gone is not None else None
+
+        def ended(done: asyncio.Future[Result]) -> None:
+            self._ended(job, done.result())
+            if not answer.done():
+                answer.set_result(done.result())
+
+        work.add_done_callback(ended)
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            job.stop(RunCancelled("The request was cancelled."))
+            raise
+        finally:
+            for timer in timers:
+                timer.cancel()
+            if watching is not None:
+                watching.cancel()
+
+    def engine(self, wanted: Wanted, recording: Recording, heard: Heard | None) -> Engine:
+        """What carries out one request, in the thread that calls this."""
+        plan = self.plan
+        keeps = self.settings.keep_artifacts and not wanted.in_memory
+        services = Services(
+            cache=self._cache,
+            secrets=Secrets(self._secrets, recording),
+            artifact=self._artifact,
+            values=None if keeps else self._in_memory,
+            heard=heard,
+            warm=self._warm,
+        )
+        return Engine(self._ticket(wanted, recording, plan), recording, recording, self._store, services=services)
+
+    def _ticket(self, wanted: Wanted, recording: Recording, plan: Plan) -> Ticket:
+        content = plan.snapshot.content
+        return Ticket(
+            run_id=recording.id,
+            run_name=recording.name,
+            fence=1,
+            pipeline=content.pipeline,
+            source=content.source,
+            code=content.code,
+            parameters=wanted.parameters,
+            step_parameters=wanted.steps,
+            configuration=content.given,
+            artifact_store=plan.artifact_store or Component(flavor="file"),
+            server=plan.server,
+            token="",
+            home=plan.home,
+            lease=0,
+            grace=plan.grace,
+            parallel_steps=plan.parallel_steps,
+        )
+
+    def _artifact(self, identity: str) -> Artifact:
+        if self._transport is None:
+            raise ServerUnreachable("This service has no server to ask for artifacts.")
+        return reader(Artifact)(self._transport.request("GET", f"/artifacts/{identity}").body)
+
+    def _admit(self) -> None:
+        if self.draining or not self.ready:
+            raise Unavailable("This service is not ready for requests.", headers={"Retry-After": "1"})
+        waiting = self._open - self.settings.thread_pool_size
+        if waiting >= self.settings.queue_size:
+            self.measures.refused.inc()
+            turn = (waiting + 1) / self.settings.thread_pool_size * self._mean
+            headers = {"Retry-After": str(max(1, min(120, math.ceil(turn))))}
+            raise Unavailable("There are more requests than this service can take. Come back later.", headers=headers)
+        self._open += 1
+
+    def _ended(self, job: Job, result: Result) -> None:
+        self._open -= 1
+        self._jobs.discard(job)
+        self._mean += 0.1 * (result.seconds - self._mean)
+        self.measures.answered(result.status, result.seconds)
+        sample = self.settings.sample
+        if result.error is not None or sample >= 1 or random.random() < sample:  # noqa: S311  # a sample, no secret
+            self._track(job.recording)
+
+    async def _heed(self, gone: Callable[[], Any], job: Job) -> None:
+        await gone()
+        job.stop(RunCancelled("The caller has hung up."))
+
+
+def _give_up(answer: asyncio.Future[Result], result: Result) -> None:
+    """The work cannot be stopped: it goes on in its thread, and the caller is answered."""
+    if not answer.done():
+        answer.set_result(result)
+
+
+def _failure(error: PenstockError) -> Any:
+    from penstock.runtime.tracebacks import failure  # kept out of the way of requests that end in time
+
+    return failure(error)
+
+
+def _files(plan: Plan, name: str) -> Component:
+    return Component(flavor="file", options={"path": str(Path(plan.home) / name)})

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from penstock.serve import spool
+from penstock.serve.spool import Spool
+
+
+def test_what_was_written_is_found_by_whoever_comes_next(tmp_path: Path) -> None:
+    first = Spool(tmp_path, 1000)
+    assert first.append([b"a", b"b"])
+    assert first.oldest() is None  # it is still being written
+    first.rotate()
+    [segment] = [first.oldest()]
+    assert segment is not None
+    assert segment.read_bytes() == b"a\nb\n"
+    assert Spool(tmp_path, 1000).oldest() == segment
+    first.remove(segment)
+    assert (first.oldest(), first.size) == (None, 0)
+
+
+def test_it_has_an_end(tmp_path: Path) -> None:
+    one = Spool(tmp_path, 100)
+    assert one.append([b"x" * 60])
+    assert not one.append([b"x" * 60])
+    one.rotate()
+    segment = one.oldest()
+    assert segment is not None
+    one.remove(segment)
+    assert one.append([b"x" * 60])
+
+
+def test_segments_of_processes_that_live_are_left_to_them(tmp_path: Path) -> None:
+    (tmp_path / f"00000000000000000001-{os.getppid()}.jsonl").write_bytes(b"x\n")
+    assert Spool(tmp_path, 100).oldest() is None
+    (tmp_path / "00000000000000000002-999999999.jsonl").write_bytes(b"x\n")
+    assert Spool(tmp_path, 100).oldest() is not None
+
+
+def test_a_disk_that_is_full_costs_the_record_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = Spool(tmp_path, 100)
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(spool.os, "write", full)
+    assert not one.append([b"a"])
+    monkeypatch.undo()
+    assert one.append([b"b"])
