@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from penstock.author.freeze import Frozen
     from penstock.author.options import Options
     from penstock.author.step import Hook
+    from penstock.client.deployments import DeploymentOptions
     from penstock.model.configuration import (
         CachePolicy,
         ExecutionMode,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         StepConfiguration,
         StepRetryConfig,
     )
+    from penstock.model.deployment import NewDeployment
     from penstock.model.snapshot import Snapshot
     from penstock.model.template import Template
 
@@ -180,6 +182,27 @@ class Pipeline(Declaration):
         from penstock.client.client import Client  # the HTTP client, which declaring a pipeline must not load
 
         return Client().templates.create(name, snapshot_id=snapshot.id, description=description, tags=tuple(tags))
+
+    def deploy(
+        self, deployment_name: str, timeout: float | None = 600.0, **options: Unpack[DeploymentOptions]
+    ) -> NewDeployment:
+        """Freeze this pipeline and keep it warm behind HTTP; returns when it serves, or at once with `timeout=None`.
+
+        `with_options(parameters=...)` before it gives requests their defaults. With `update=True` a deployment of this name
+        may be there: it goes on serving until the new revision is ready. Raises `AuthoringError` if the code cannot be
+        archived, and `Conflict` for a service that does not come up.
+        """
+        frozen = self._freeze(None)
+        if frozen.archive is None:
+            raise AuthoringError(f"Pipeline {self.name} cannot be deployed. {frozen.content.code_note}")
+        snapshot = self._store(frozen, None)
+        from penstock.client.client import Client  # the HTTP client, which declaring a pipeline must not load
+
+        deployments = Client().deployments
+        made = deployments.create(deployment_name, snapshot=snapshot.id, **options)
+        if timeout is None:
+            return made
+        return type(made)(deployment=deployments.wait(made.deployment.id, timeout), key=made.key)
 
     def write_run_configuration_template(self, path: Path | str, *, force: bool = False) -> None:
         """Write a commented YAML file with everything that can be said of a run of this pipeline, ready to edit.

@@ -26,6 +26,7 @@ COMMANDS = {
     "logout": ("server", "Use the server of this machine again."),
     "serve": ("serve", "Serve a pipeline in the foreground, for development."),
     "pipeline": ("pipelines", "Run, freeze and list pipelines."),
+    "deployment": ("deployments", "Pipelines that are kept warm behind HTTP."),
     "run-template": ("templates", "Names under which pipelines are called."),
     "run": ("runs", "See, follow and cancel runs."),
     "decision": ("decisions", "See what became of each attempt to start a run."),

@@ -11,6 +11,7 @@ import typer
 import penstock
 from penstock.author.pipeline import Pipeline
 from penstock.author.source import load_source
+from penstock.cli.deployments import TimeoutOption, show_deployment, waited
 from penstock.cli.failures import FAILED
 from penstock.cli.inputs import collect, described
 from penstock.cli.options import (
@@ -40,6 +41,7 @@ from penstock.cli.plans import required
 from penstock.cli.progress import launched
 from penstock.cli.templates import show_template
 from penstock.client.client import Client
+from penstock.client.deployments import PATIENCE
 from penstock.errors import PenstockError
 from penstock.model.snapshot import Snapshot
 
@@ -116,6 +118,26 @@ def create_run_template(
     )
 
 
+@app.command("deploy")
+def deploy(
+    source: Source,
+    name: Annotated[str, typer.Option("--name", "-n", help="The name of the deployment.")],
+    config: FrozenConfigOption = None,
+    update: Annotated[bool, typer.Option("--update", "-u", help="One of this name may be there: change it.")] = False,
+    generate_key: Annotated[bool, typer.Option("--generate-key", help="Ask callers for a key, shown once.")] = False,
+    deployer: Annotated[
+        str | None, typer.Option("--deployer", help="Where it runs; `local` if nothing is said.")
+    ] = None,
+    timeout: TimeoutOption = PATIENCE,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Freeze a pipeline and keep it warm behind HTTP."""
+    made = _pipeline(source, config).deploy(
+        name, None, update=update, generate_auth_key=generate_key, deployer=deployer
+    )
+    show_deployment(waited(made, timeout), output)
+
+
 @app.command("write-config")
 def write_config(
     source: Source,
@@ -169,6 +191,25 @@ def show_snapshot(
 ) -> None:
     """Show a snapshot: its steps and what can be given."""
     _show(Client().snapshots.get(snapshot, pipeline=pipeline), output)
+
+
+@snapshot_app.command("deploy")
+def deploy_snapshot(
+    snapshot: Reference,
+    name: Annotated[str, typer.Option("--name", "-n", help="The name of the deployment.")],
+    update: Annotated[bool, typer.Option("--update", "-u", help="One of this name may be there: change it.")] = False,
+    generate_key: Annotated[bool, typer.Option("--generate-key", help="Ask callers for a key, shown once.")] = False,
+    deployer: Annotated[
+        str | None, typer.Option("--deployer", help="Where it runs; `local` if nothing is said.")
+    ] = None,
+    timeout: TimeoutOption = PATIENCE,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Keep a snapshot warm behind HTTP."""
+    made = Client().deployments.create(
+        name, snapshot=snapshot, update=update, generate_auth_key=generate_key, deployer=deployer
+    )
+    show_deployment(waited(made, timeout), output)
 
 
 @snapshot_app.command("run")

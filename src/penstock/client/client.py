@@ -13,6 +13,7 @@ from penstock.client.audit import Audit
 from penstock.client.callbacks import Callbacks
 from penstock.client.connection import Connection
 from penstock.client.decisions import Decisions
+from penstock.client.deployments import Deployments
 from penstock.client.devices import Devices
 from penstock.client.page import Page
 from penstock.client.pipelines import Pipelines
@@ -62,6 +63,7 @@ class Client:
         self.artifacts = Artifacts(connection)
         self.accounts = Accounts(connection)
         self.stacks = Stacks(connection)
+        self.deployments = Deployments(connection)
         self.decisions = Decisions(connection)
         self.callbacks = Callbacks(connection)
         self.audit = Audit(connection)

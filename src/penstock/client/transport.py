@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
-from penstock.errors import PenstockError, ServerUnreachable, from_problem
+from penstock.errors import PenstockError, RunFailed, ServerUnreachable, from_problem
 from penstock.model.trace import TRACEPARENT, context_of, name_of
 
 PREFIX = "/api/v1"
@@ -230,5 +230,7 @@ def _checked(answer: Response) -> Response:
         document = {}
     if isinstance(document, dict) and str(document.get("type", "")).startswith("urn:penstock:"):
         raise from_problem(document, answer.status)
+    if isinstance(document, dict) and document.get("success") is False:  # of a deployment: the pipeline was run
+        raise RunFailed(str(document.get("error")))
     text = answer.body[:200].decode(errors="replace")
     raise PenstockError(f"The server answered {answer.status}: {text or 'nothing more'}. Is this a Penstock server?")

@@ -14,7 +14,7 @@ import jwt
 
 from penstock.errors import Unauthenticated
 
-Kind = Literal["account", "run"]
+Kind = Literal["account", "run", "deployment"]
 _ALGORITHM = "HS256"
 _ISSUER = "penstock"
 

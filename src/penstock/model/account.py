@@ -57,6 +57,7 @@ NOUNS = (
     "callbacks",
     "code",
     "decisions",
+    "deployments",
     "devices",
     "info",
     "launchers",
@@ -135,7 +136,7 @@ class NewApiKey:
 class Principal:
     """Who is asking: an account through one of its keys or tokens, the owner of this home, or a run."""
 
-    kind: Literal["owner", "service", "person", "run"]
+    kind: Literal["owner", "service", "person", "run", "deployment"]
     account_id: str | None = None
     name: str = "owner"
     key_id: str | None = None
@@ -143,6 +144,7 @@ class Principal:
     fence: int | None = None
     """Of a run: the claim that its token was made for."""
 
+    deployment_id: str | None = None
     permissions: frozenset[Permission] = frozenset()
     """On everything; `grants` come to it for single templates, `scopes` and `templates` take from both."""
 

@@ -36,6 +36,7 @@ class Revision:
 
     number: int
     snapshot_id: str
+    settings: DeploymentSettings = field(default_factory=DeploymentSettings)
     created: datetime
     note: str | None = None
     """Why it was made, where it was not simply asked for: a roll-back."""
@@ -51,7 +52,7 @@ class Deployment:
     pipeline_name: str
     snapshot_id: str
     revision: int = 1
-    wanted: Literal["running", "absent"] = "running"
+    wanted: Literal["running", "absent", "deleted"] = "running"
     state: DeploymentState = DeploymentState.PENDING
     reason: str | None = None
     """Why it is in this state, where that is not plain."""
@@ -65,6 +66,52 @@ class Deployment:
     tags: tuple[str, ...] = ()
     created: datetime
     updated: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """How it stands with a deployment, as its deployer sees it."""
+
+    state: DeploymentState
+    url: str | None = None
+    reason: str | None = None
+    revision: int | None = None
+    """Which one is up, or coming up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeploymentKey:
+    """The record of a key that callers of a deployment may show. Its text was shown once."""
+
+    id: str
+    deployment_id: str
+    name: str
+    created: datetime
+    valid_until: datetime | None = None
+    """When a key that was rotated out stops working; None for one in force."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewDeploymentKey:
+    """A key just made: its record, and the only sight of its text."""
+
+    key: str
+    record: DeploymentKey
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewDeployment:
+    """A deployment that was made or changed, and the only sight of the text of the key that was made with it."""
+
+    deployment: Deployment
+    key: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeploymentLogs:
+    """The last lines that a deployment has printed."""
+
+    lines: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +135,10 @@ class Plan:
     snapshot: Snapshot
     settings: DeploymentSettings = field(default_factory=DeploymentSettings)
     keys: tuple[KeyDigest, ...] = ()
-    """Who may call. Empty: everybody who reaches it."""
+    """Who may call."""
+
+    auth: bool = False
+    """Whether callers need one of the keys."""
 
     host: str = "127.0.0.1"
     port: int = 0
@@ -129,7 +179,7 @@ class ServedRuns:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Taken:
+class TakenIn:
     """The answer to it: how many were new. The others were known already."""
 
     new: int

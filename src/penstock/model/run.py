@@ -89,12 +89,16 @@ class Failure:
 class Cause:
     """What pulled the gate. It is data: every kind goes through the same door."""
 
-    kind: Literal["api", "direct", "step", "replay"] = "api"
+    kind: Literal["api", "direct", "step", "replay", "deployment"] = "api"
     account_id: str | None = None
     account: str = "owner"
     key_id: str | None = None
     parent_run_id: str | None = None
     parent_step: str | None = None
+    deployment: str | None = None
+    """Of a request to a deployment: its name."""
+
+    deployment_id: str | None = None
     replay_of: str | None = None
     """Of a replay: the id of the run that it is like."""
 

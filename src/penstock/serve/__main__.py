@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -22,10 +23,13 @@ from penstock.errors import PenstockError
 from penstock.model.deployment import Plan
 from penstock.model.wire import reader
 from penstock.runtime import patches, workplace
-from penstock.serve.app import create_app
+from penstock.serve.app import Parting, create_app
 from penstock.serve.fetching import code_of
 from penstock.serve.service import Service
 from penstock.serve.tracking import Tracker
+
+LINGER = 3.0
+"""Seconds for which a service that leaves waits for the next request on a connection that is there."""
 
 LAST_WORDS = 10.0
 """Seconds that telling the server of the last requests may take; what is not told then is told by the next process."""
@@ -71,9 +75,11 @@ def serve(plan: Plan, pipeline: Pipeline, sock: socket.socket, *, spool: Path, r
         title=plan.deployment_name,
         description=content.description,
         keys=plan.keys,
+        auth=plan.auth,
     )
+    leaving = asyncio.Event()
     config = uvicorn.Config(
-        app,
+        Parting(app, leaving),
         loop="none",
         http="httptools",
         ws="none",
@@ -85,7 +91,7 @@ def serve(plan: Plan, pipeline: Pipeline, sock: socket.socket, *, spool: Path, r
         timeout_graceful_shutdown=round(settings.drain) or 1,
         **settings.uvicorn_kwargs,
     )
-    server = _Server(config, ready)
+    server = _Server(config, ready, leaving)
     patches.install(tracker)
     tracker.start()
     try:
@@ -101,15 +107,29 @@ def serve(plan: Plan, pipeline: Pipeline, sock: socket.socket, *, spool: Path, r
 class _Server(uvicorn.Server):
     """uvicorn's server, which says that it is ready when it is."""
 
-    def __init__(self, config: uvicorn.Config, ready: int | None) -> None:
+    def __init__(self, config: uvicorn.Config, ready: int | None, leaving: asyncio.Event) -> None:
         super().__init__(config)
         self._ready = ready
+        self._leaving = leaving
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Come up, and say so."""
         await super().startup(sockets=sockets)
         if self.started:
             _tell(self._ready, "ready")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no more connections; those that are there end with their next answer, and idle ones after a while.
+
+        To close them at once would meet requests that are on their way: their callers would be refused.
+        """
+        for server in self.servers:
+            server.close()
+        self._leaving.set()
+        deadline = time.monotonic() + LINGER
+        while self.server_state.connections and time.monotonic() < deadline and not self.force_exit:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)  # uvicorn offers no event for this
+        await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: object) -> None:
         """Leave in good order; uvicorn would raise the signal again at the end."""

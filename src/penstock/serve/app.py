@@ -37,14 +37,15 @@ Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Keys:
-    """Who may call. Without keys: everybody who reaches the service."""
+    """Who may call: who has one of the keys, or, where none is needed, everybody who reaches the service."""
 
-    def __init__(self, keys: tuple[KeyDigest, ...]) -> None:
+    def __init__(self, keys: tuple[KeyDigest, ...], *, needed: bool) -> None:
         self._keys = keys
+        self._needed = needed
 
     def check(self, scope: Scope) -> None:
         """Raises `Unauthenticated` without a key that holds. All of them are compared, in the same time."""
-        if not self._keys:
+        if not self._needed:
             return
         shown = digest_of(_bearer(scope).encode("utf-8", "surrogateescape"))
         fitting = [one for one in self._keys if hmac.compare_digest(shown, one.digest)]
@@ -111,6 +112,24 @@ class Front:
         return None, scope
 
 
+class Parting:
+    """Once the service is `leaving`, has each connection end with its answer."""
+
+    def __init__(self, app: ASGIApp, leaving: asyncio.Event) -> None:
+        self._app = app
+        self._leaving = leaving
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Say so in the answer."""
+
+        async def parting(message: Message) -> None:
+            if self._leaving.is_set() and message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", []), (b"connection", b"close")]
+            await send(message)
+
+        await self._app(scope, receive, parting if scope["type"] == "http" else send)
+
+
 class FixedHeaders:
     """The same headers on every answer that does not have them."""
 
@@ -136,9 +155,9 @@ def create_app(
 ) -> ASGIApp:
     """The application. `make` makes the service when its loop runs; `on_init` has ended before the first request comes.
 
-    `about` is a `title`, a `description` and a `keys` tuple for what has to be known before.
+    `about` is what has to be known before: `title`, `description`, `keys`, and whether one is needed, `auth`.
     """
-    keys = Keys(about.pop("keys", ()))
+    keys = Keys(about.get("keys", ()), needed=about.get("auth", False))
     given: dict[str, Service] = {}
 
     @asynccontextmanager

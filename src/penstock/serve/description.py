@@ -73,7 +73,7 @@ def with_own_paths(document: dict[str, Any], service: Service, settings: Deploym
     schemas["InvokeRequest"] = _request(schemas["Parameters"])
     schemas["InvokeResponse"] = _response()
     keyed: dict[str, Any] = {}
-    if service.plan.keys:
+    if service.plan.auth:
         document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
         keyed = {"security": [{"key": []}]}
     document["paths"] = {**_paths(settings, keyed), **document.get("paths", {})}

@@ -192,7 +192,7 @@ class Endpoints:
                 "id": plan.deployment_id,
                 "name": plan.deployment_name,
                 "revision": plan.revision,
-                "auth_enabled": bool(plan.keys),
+                "auth_enabled": plan.auth,
             },
             "snapshot": {"id": plan.snapshot.id, "name": self._about["snapshot_name"]},
             "pipeline": {

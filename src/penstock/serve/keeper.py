@@ -285,6 +285,8 @@ def main(arguments: list[str]) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return 1
+    os.ftruncate(lock, 0)
+    os.write(lock, str(os.getpid()).encode())
     place = json.loads((directory / "place.json").read_text())
     before: list[int] = []
     with suppress(OSError, ValueError, KeyError):

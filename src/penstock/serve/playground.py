@@ -44,7 +44,7 @@ def _page(service: Service, settings: DeploymentSettings) -> str:
         "given": content.given.parameters,
         "invoke": settings.path("invoke"),
         "docs": settings.path("docs") if "DOCS" in settings.include_default_endpoints else None,
-        "auth": bool(plan.keys),
+        "auth": plan.auth,
     }
     # "</script>" inside a description must not end the script.
     data = json.dumps(facts).replace("<", "\\u003c")

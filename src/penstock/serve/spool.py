@@ -7,6 +7,7 @@ oldest on, and removes each when all of it is acknowledged. What is told twice c
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,10 +18,11 @@ SEGMENT = 1024 * 1024
 
 
 class Spool:
-    """The spool in a directory, as one process uses it. Writing and reading may happen in two threads."""
+    """The spool in a directory, as one process uses it. One thread may write while another one reads and removes."""
 
     def __init__(self, directory: Path, limit: int) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock = threading.RLock()
         self._directory = directory
         self._limit = limit
         self._current: Path | None = None
@@ -36,6 +38,10 @@ class Spool:
     def append(self, lines: Sequence[bytes]) -> bool:
         """Write these lines in one go; whether there was room. A disk that is full has none."""
         data = b"".join(line + b"\n" for line in lines)
+        with self._lock:
+            return self._appended(data)
+
+    def _appended(self, data: bytes) -> bool:
         if self._size + len(data) > self._limit:
             self._size = sum(path.stat().st_size for path in self._directory.glob("*.jsonl"))
             if self._size + len(data) > self._limit:
@@ -55,21 +61,24 @@ class Spool:
 
     def rotate(self) -> None:
         """End the segment: it may be told from now on."""
-        if self._file >= 0:
-            with suppress(OSError):
-                os.close(self._file)
-        self._file, self._current, self._written = -1, None, 0
+        with self._lock:
+            if self._file >= 0:
+                with suppress(OSError):
+                    os.close(self._file)
+            self._file, self._current, self._written = -1, None, 0
 
     def oldest(self) -> Path | None:
         """The oldest segment that nobody writes to any more: of this process, or of one that has ended."""
-        for path in sorted(self._directory.glob("*.jsonl")):
-            if path != self._current and not _alive(path):
+        with self._lock:  # a segment that is begun meanwhile is not among them
+            current, known = self._current, sorted(self._directory.glob("*.jsonl"))
+        for path in known:
+            if path != current and not _alive(path):
                 return path
         return None
 
     def remove(self, segment: Path) -> None:
         """All of it has arrived."""
-        with suppress(OSError):
+        with suppress(OSError), self._lock:
             self._size -= segment.stat().st_size
             segment.unlink()
 

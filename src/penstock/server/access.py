@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
@@ -10,7 +11,7 @@ from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPBearer
 
-from penstock.control import accounts, reach, sessions, trusts
+from penstock.control import accounts, deployments, reach, sessions, trusts
 from penstock.control.audit import deed
 from penstock.control.installation import Installation
 from penstock.errors import Forbidden, Unauthenticated
@@ -22,6 +23,8 @@ _bearer = HTTPBearer(auto_error=False, description="An API key, or the token of 
 WHERE = {"run": "reference", "template": "reference", "step run": "step_run_id", "artifact": "reference"}
 WHERE |= {"decision": "decision_id", "callback": "callback_id"}
 """What an address is about -> the part of it that says which one."""
+
+_FOR_SERVICES = frozenset({"deployments", "code", "artifacts"})
 
 About = Literal["run", "template", "step run", "artifact", "decision", "callback", "list", "any"]
 
@@ -129,6 +132,8 @@ def _admitted(request: Request, here: Installation, rule: Rule, who: Principal) 
             f"'{who.name}' may not {rule.permission.value} {noun.replace('_', ' ')} here{limits}: "
             "ask for a role, a grant or a key that includes it."
         )
+    if who.kind == "deployment" and noun not in _FOR_SERVICES:
+        raise Forbidden("A service comes here with its own token only for its code, its artifacts and its reports.")
     if who.kind == "run" and not rule.runs:
         raise Forbidden("A run does not come here with its own token: it reports for itself, and starts other runs.")
     if who.kind == "run" and rule.permission is not Permission.EXECUTE:  # who reports is told by the journal
@@ -192,10 +197,9 @@ def agent_of(request: Request) -> str | None:
 
 def _by_credential(here: Installation, credential: str) -> Principal:
     if credential.count(".") == 2:  # a signed token: of a run, or of a login
-        try:
-            return accounts.authenticate_run(here, credential)
-        except Unauthenticated:
-            pass
+        for authenticate in (accounts.authenticate_run, deployments.authenticate):
+            with suppress(Unauthenticated):
+                return authenticate(here, credential)
         if trusts.is_foreign(credential):
             return trusts.authenticate(here, credential)
     return accounts.authenticate(here, credential)

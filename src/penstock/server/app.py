@@ -19,6 +19,7 @@ from penstock.control.installation import Installation, now
 from penstock.control.lineage import Lineage
 from penstock.control.reaper import Reaper
 from penstock.control.retention import Sweeper
+from penstock.control.tender import Tender
 from penstock.control.tokens import Signer, load_secret
 from penstock.ids import new_id
 from penstock.model.stack import Component
@@ -36,6 +37,7 @@ from penstock.server.routes import (
     callbacks,
     code,
     decisions,
+    deployments,
     devices,
     health,
     login,
@@ -58,7 +60,7 @@ from penstock.server.routes import (
 )
 from penstock.server.watching import Watch
 from penstock.settings import Settings
-from penstock.stack.contracts import ArtifactStore, Launcher
+from penstock.stack.contracts import ArtifactStore, Deployer, Launcher
 from penstock.stack.registry import build
 from penstock.store import stacks as stored
 from penstock.store.session import Database
@@ -78,6 +80,7 @@ _NOUNS = (
     step_runs,
     artifacts,
     stack_routes,
+    deployments,
     service_accounts,
     users,
     sessions,
@@ -128,6 +131,12 @@ class Components:
         """The artifact store that a stack names."""
         return cast(ArtifactStore, self._component("artifact_store", component))
 
+    def deployer(self, component: Component) -> Deployer:
+        """The deployer that a deployment names. The local one works in this home."""
+        local = {"home": str(self._installation.settings.home)}
+        options = component.options | (local if component.flavor == "local" else {})
+        return cast(Deployer, self._component("deployer", Component(flavor=component.flavor, options=options)))
+
     def close(self) -> None:
         """Let go of the launchers."""
         for one in self._built.values():
@@ -151,6 +160,8 @@ def create_app(installation: Installation, *, url: str | None = None, leave: Lea
     deliverer = Deliverer(installation)
     spans = traces("penstock-server")
     lineage = Lineage(installation, installation.settings.lineage_url) if installation.settings.lineage_url else None
+    tender = Tender(installation, components.deployer)
+    workers = (dispatcher, reaper, sweeper, deliverer, tender)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -158,20 +169,16 @@ def create_app(installation: Installation, *, url: str | None = None, leave: Lea
             # Built now, so that it is let go of at the end even if this server launches nothing: a supervisor may be
             # there from an earlier one.
             components.launcher(stored.get(session, stacks.DEFAULT).components["orchestrator"])
-        dispatcher.start()
-        reaper.start()
-        sweeper.start()
-        deliverer.start()
+        for worker in workers:
+            worker.start()
         if lineage is not None:
             installation.run_changed.append(lineage.note)
             lineage.start()
         try:
             yield
         finally:
-            dispatcher.stop()
-            reaper.stop()
-            sweeper.stop()
-            deliverer.stop()
+            for worker in workers:
+                worker.stop()
             if lineage is not None:
                 lineage.stop()
             if spans is not None:
@@ -197,9 +204,10 @@ def create_app(installation: Installation, *, url: str | None = None, leave: Lea
     app.state.url = url
     app.state.leave = leave or _stay
     app.state.stop_run = dispatcher.stop_run
-    app.state.workers = (dispatcher, reaper, deliverer)
+    app.state.workers = tuple(one for one in workers if one is not sweeper)
     app.state.artifact_store = components.artifact_store
     _surround(app, installation, spans)
+    app.state.deployer = components.deployer
     problems.install(app)
     app.include_router(health.router)
     for noun in _NOUNS:

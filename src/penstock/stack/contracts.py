@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
 
+from penstock.model.deployment import Plan, Standing
 from penstock.model.launch import Ticket
 
 
@@ -35,6 +36,26 @@ class Launcher(Protocol):
 
     def close(self) -> None:
         """Let go of everything that holds no run. Live runs go on."""
+
+
+@runtime_checkable
+class Deployer(Protocol):
+    """Keeps services up somewhere (kind `deployer`). All calls may be repeated, and return without waiting for a service."""
+
+    def apply(self, plan: Plan) -> None:
+        """Have the service of this plan run. What served before serves until it is ready, and goes on if it never is.
+
+        The same plan again changes nothing. Raises if nothing was begun.
+        """
+
+    def state(self, deployment_id: str) -> Standing:
+        """How it stands, as it is now; an unknown one is absent."""
+
+    def logs(self, deployment_id: str, tail: int) -> list[str]:
+        """The last lines that its service has printed; none for an unknown one."""
+
+    def remove(self, deployment_id: str) -> None:
+        """Take it down: requests under way may end. An unknown one is no error."""
 
 
 @runtime_checkable

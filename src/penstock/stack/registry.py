@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from penstock.errors import InvalidInput, Unavailable, fault, pointer
 from penstock.model.stack import Component
-from penstock.stack.contracts import ArtifactStore, Launcher, SecretStore
+from penstock.stack.contracts import ArtifactStore, Deployer, Launcher, SecretStore
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -19,6 +19,7 @@ GROUP = "penstock.flavors"
 
 _CONTRACTS: dict[str, type] = {
     "orchestrator": Launcher,
+    "deployer": Deployer,
     "artifact_store": ArtifactStore,
     "secret_store": SecretStore,
 }
@@ -27,6 +28,7 @@ _CONTRACTS: dict[str, type] = {
 _BUILT_IN = {
     "artifact_store.file": "penstock.stack.flavors.file_store:FileStore",
     "artifact_store.object": "penstock.stack.flavors.object_store:ObjectStore",
+    "deployer.local": "penstock.stack.flavors.local_deployer:LocalDeployer",
     "orchestrator.local": "penstock.stack.flavors.local:LocalLauncher",
     "secret_store.file": "penstock.stack.flavors.secret_files:SecretFiles",
 }
@@ -36,6 +38,8 @@ _BUILT_IN = {
 def build(kind: Literal["artifact_store"], component: Component) -> ArtifactStore: ...
 @overload
 def build(kind: Literal["orchestrator"], component: Component) -> Launcher: ...
+@overload
+def build(kind: Literal["deployer"], component: Component) -> Deployer: ...
 @overload
 def build(kind: Literal["secret_store"], component: Component) -> SecretStore: ...
 @overload

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -49,6 +49,16 @@ def append(ws: WriteSession, run_id: str, entries: Sequence[Entry], *, new: bool
     ]
     ws.change(_INSERT, rows)
     return last + len(rows)
+
+
+def begin(ws: WriteSession, happened: Mapping[str, Sequence[Entry]]) -> None:
+    """Keep the entries of runs, by their ids, that have none yet."""
+    rows = [
+        {"run_id": run_id, "number": number, "at": entry.at, "type": entry.type, "step": entry.step, "data": entry.data}
+        for run_id, entries in happened.items()
+        for number, entry in enumerate(entries, 1)
+    ]
+    ws.change(_INSERT, rows)
 
 
 def after(rs: ReadSession, run_id: str, number: int, limit: int = LARGEST) -> list[Entry]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, cast
 
 from sqlalchemy import BigInteger, Row, bindparam, func, select
@@ -60,6 +60,15 @@ def append(ws: WriteSession, run_id: str, lines: Sequence[LogLine]) -> int:
         rows += _rows(run_id, last + 1 + start, lines[start : start + _SPAN])
     ws.change(_INSERT, rows)
     return last + len(lines)
+
+
+def begin(ws: WriteSession, written: Mapping[str, Sequence[LogLine]]) -> None:
+    """Keep the lines of runs, by their ids, that have none yet."""
+    rows = []
+    for run_id, lines in written.items():
+        for start in range(0, len(lines), _SPAN):
+            rows += _rows(run_id, 1 + start, lines[start : start + _SPAN])
+    ws.change(_INSERT, rows)
 
 
 def after(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -53,6 +53,9 @@ _ANNOTATE = update(runs).where(runs.c.id == bindparam("ref"))
 _RUNS = select(*_RUN.columns)
 _BY_ID = _RUNS.where(runs.c.id == bindparam("ref"))
 _BY_NAME = _RUNS.where(runs.c.name == bindparam("ref"))
+_TAKEN = select(runs.c.id, runs.c.name).where(
+    or_(runs.c.id.in_(bindparam("ids", expanding=True)), runs.c.name.in_(bindparam("names", expanding=True)))
+)
 _NEXT = limits.next_of(_RUNS)
 _QUEUED_ONE = _RUNS.where(runs.c.id == bindparam("id"), runs.c.state == RunState.QUEUED)
 _CLAIM = (
@@ -166,6 +169,9 @@ class RunFilter:
     within: frozenset[str] | None = None
     """Names of templates: only their runs."""
 
+    served_by: str | None = None
+    """Id of the deployment whose requests they were."""
+
 
 def insert(ws: WriteSession, run: Run, place: Place | None = None) -> None:
     """Keep a new run with its tags. Raises `Conflict` if its name is used.
@@ -174,12 +180,33 @@ def insert(ws: WriteSession, run: Run, place: Place | None = None) -> None:
     """
     lane = run.template_id or run.pipeline_id
     place = place or Place(lane=lane, limit=None, turn=turn(run.created, run.configuration.priority))
-    row = _RUN.row(run) | {"parent_run_id": run.cause.parent_run_id, "account": run.cause.account}
+    row = _RUN.row(run) | _searched(run)
     row |= {"lane": place.lane, "lane_limit": place.limit, "turn": place.turn, "claimed": None}
     row |= {"ready": place.ready, "held_since": place.held_since}
     ws.change(_INSERT, row, taken=f"There is already a run named '{run.name}'.")
     words.note(ws, run)
     _insert_tags(ws, run)
+
+
+def insert_ended(ws: WriteSession, ended: Sequence[Run]) -> None:
+    """Keep runs that have ended elsewhere, all new and under free names, with their tags."""
+    nothing = dict.fromkeys(("lane", "lane_limit", "turn", "claimed", "ready", "held_since"))
+    ws.change(_INSERT, [_RUN.row(run) | nothing | _searched(run) for run in ended])
+    ws.change(_INSERT_TAG, [{"tag": name, "run_id": run.id} for run in ended for name in sorted(set(run.tags))])
+    for run in ended:
+        words.note(ws, run)
+
+
+def _searched(run: Run) -> dict[str, str | None]:
+    """What of the cause stands in columns of its own, to be searched by."""
+    cause = run.cause
+    return {"parent_run_id": cause.parent_run_id, "account": cause.account, "served_by": cause.deployment_id}
+
+
+def taken(rs: ReadSession, ids: Collection[str], names: Collection[str]) -> tuple[set[str], set[str]]:
+    """Which of these ids and which of these names are in use."""
+    known = rs.rows(_TAKEN, {"ids": sorted(ids), "names": sorted(names)}) if ids else ()
+    return {row.id for row in known}, {row.name for row in known}
 
 
 def tag(ws: WriteSession, run: Run) -> None:
@@ -412,6 +439,7 @@ def _filtered(wanted: RunFilter) -> Select[Any]:
         (runs.c.snapshot_id, wanted.snapshot_id),
         (runs.c.name, wanted.name),
         (runs.c.parent_run_id, wanted.parent),
+        (runs.c.served_by, wanted.served_by),
         (runs.c.account, wanted.account),
         (runs.c.template_version, wanted.version),
     )

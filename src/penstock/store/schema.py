@@ -7,13 +7,13 @@ from pathlib import Path
 from sqlalchemy import Connection, inspect, text
 
 from penstock.errors import PenstockError
-from penstock.store import account_tables, tables
+from penstock.store import account_tables, deployment_tables, tables
 from penstock.store.parts import metadata
 
-HEAD = "0015"
+HEAD = "0017"
 """Revision of the newest migration; a test holds it against the scripts."""
 
-PAGES = (tables, account_tables)
+PAGES = (tables, account_tables, deployment_tables)
 """Where the tables are defined: all of them, by being imported here."""
 
 MIGRATIONS = Path(__file__).parent / "migrations"

@@ -173,6 +173,8 @@ runs = Table(
     Column("parent_run_id", String(36)),
     # And the name of the account behind it.
     Column("account", Text),
+    # The deployment whose request it was. No foreign key: a run outlives it.
+    Column("served_by", String(36)),
     # Its place in the queue: what it shares a limit with, that limit, what the waiting are ordered by, the last claim.
     Column("lane", Text),
     Column("lane_limit", Integer),
@@ -194,6 +196,7 @@ runs = Table(
     Index(None, "account", "id", **_where("account IS NOT NULL")),
     # Of those that go on or wait: what an account has taken of its limits.
     Index(None, "account", "state", **_where("ended IS NULL")),
+    Index(None, "served_by", "id", **_where("served_by IS NOT NULL")),
     Index(None, "lease_expires", **_where("lease_expires IS NOT NULL")),
     Index(None, "lease_owner", **_where("lease_owner IS NOT NULL")),
 )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,28 @@ def test_a_disk_that_is_full_costs_the_record_only(tmp_path: Path, monkeypatch: 
     assert not one.append([b"a"])
     monkeypatch.undo()
     assert one.append([b"b"])
+
+
+def test_what_is_written_while_segments_are_taken_away_is_all_there(tmp_path: Path) -> None:
+    one = Spool(tmp_path, 100_000_000)
+    taken: list[bytes] = []
+    over = threading.Event()
+
+    def take() -> None:
+        while not over.is_set() or one.oldest() is not None:
+            one.rotate()
+            segment = one.oldest()
+            if segment is not None:
+                taken.extend(segment.read_bytes().splitlines())
+                one.remove(segment)
+
+    taker = threading.Thread(target=take)
+    taker.start()
+    wrote = [one.append([b"%d" % number]) for number in range(5000)]
+    over.set()
+    taker.join()
+    one.rotate()
+    assert all(wrote)
+    left = one.oldest()
+    taken += left.read_bytes().splitlines() if left is not None else []
+    assert sorted(map(int, taken)) == list(range(5000))

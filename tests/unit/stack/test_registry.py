@@ -57,6 +57,7 @@ def test_a_plug_in_of_any_kind(plug_ins: None) -> None:
 
 def test_all_flavors_are_listed(plug_ins: None) -> None:
     assert registry.flavors() == {
+        "deployer": ["local"],
         "orchestrator": ["local"],
         "artifact_store": ["fake", "file", "gone", "object"],
         "secret_store": ["file"],
@@ -69,7 +70,7 @@ def test_an_unknown_kind_names_the_kinds(plug_ins: None) -> None:
         registry.find("artefact_store", "file")
     (problem,) = raised.value.errors
     assert problem["pointer"] == "/artefact_store"
-    assert problem["allowed"] == ["orchestrator", "artifact_store", "secret_store", "alerter"]
+    assert problem["allowed"] == ["orchestrator", "deployer", "artifact_store", "secret_store", "alerter"]
     assert problem["did_you_mean"] == "artifact_store"
 
 

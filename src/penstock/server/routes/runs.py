@@ -65,6 +65,7 @@ class RunQuery(ListQuery):
     created_after: AwareDatetime | None = None
     created_before: AwareDatetime | None = None
     parent_run_id: str | None = Field(default=None, description="Only runs that steps of this run have started.")
+    served_by: str | None = Field(default=None, description="Only requests to the deployment with this id.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +147,7 @@ def list_runs(here: Here, who: ListReader, query: Annotated[RunQuery, Query()]) 
         created_before=query.created_before,
         parent=query.parent_run_id,
         within=who.within,
+        served_by=query.served_by,
     )
     with here.db.read() as session:
         return listing(stored.page(session, query.window, wanted), query)

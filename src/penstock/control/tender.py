@@ -1,0 +1,118 @@
+"""The tender: sees to it that each deployment is as it is wanted, and writes down how it stands."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+from penstock.control import deployments as control
+from penstock.control.installation import Installation
+from penstock.errors import PenstockError
+from penstock.model.deployment import Deployment, DeploymentState, Standing
+from penstock.model.stack import Component
+from penstock.stack.contracts import Deployer
+from penstock.store import deployments
+
+log = logging.getLogger("penstock.tender")
+
+LOOK = 2.0
+"""Seconds after which deployments are looked at even if nobody rang."""
+
+SOON = 0.1
+"""The same while one of them is coming up or going down."""
+
+
+class Tender:
+    """One thread. Everything that it does may be done twice, so several servers may have one each."""
+
+    def __init__(self, installation: Installation, deployers: Callable[[Component], Deployer]) -> None:
+        self._installation = installation
+        self._deployers = deployers
+        self._leaving = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="penstock-tender", daemon=True)
+        self.name, self.beat = "tender", time.monotonic()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread is there."""
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        """Begin to see to deployments."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """See to nothing more; what runs goes on. Returns when the thread has ended."""
+        self._leaving.set()
+        self._installation.bell.ring(control.CHANGED)
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _work(self) -> None:
+        with self._installation.bell.subscribe(control.CHANGED) as rung:
+            while not self._leaving.is_set():
+                self.beat = time.monotonic()
+                moving = False
+                try:
+                    moving = self.tend()
+                except PenstockError as error:  # the store is away or full
+                    log.warning("deployments could not be seen to: %s", error.detail)
+                except Exception:  # one bad row must not stop all others
+                    log.exception("seeing to deployments failed")
+                rung.wait(SOON if moving else LOOK)
+
+    def tend(self) -> bool:
+        """See to every deployment once; whether one of them is on its way somewhere."""
+        with self._installation.db.read() as session:
+            known = deployments.tended(session)
+        moving = [self._safely(one, applied) for one, applied in known]
+        return any(moving)
+
+    def _safely(self, known: Deployment, applied: datetime | None) -> bool:
+        try:
+            return self._see_to(known, applied)
+        except PenstockError as error:
+            log.warning("deployment %s: %s", known.name, error.detail)
+            state = DeploymentState.ERROR if known.wanted == "running" else known.state
+            self._write(known, Standing(state=state, reason=error.detail, url=known.url))
+            return False
+
+    def _see_to(self, known: Deployment, applied: datetime | None) -> bool:
+        deployer = self._deployers(known.deployer)
+        standing = deployer.state(known.id)
+        if known.wanted != "running":
+            return self._take_down(known, deployer, standing)
+        if applied != known.updated or standing.state is DeploymentState.ABSENT:
+            with self._installation.db.read() as session:
+                plan = control.plan(session, self._installation, known)
+            deployer.apply(plan)
+            with self._installation.db.write() as session:
+                deployments.applied(session, known.id, known.updated)
+            standing = deployer.state(known.id)
+        if standing.state is DeploymentState.ABSENT or standing.revision not in (known.revision, None):
+            standing = Standing(state=DeploymentState.PENDING, url=standing.url, reason=standing.reason)
+        self._write(known, standing)
+        return standing.state is DeploymentState.PENDING
+
+    def _take_down(self, known: Deployment, deployer: Deployer, standing: Standing) -> bool:
+        if standing.state is not DeploymentState.ABSENT:
+            deployer.remove(known.id)
+            standing = deployer.state(known.id)
+        gone = standing.state is DeploymentState.ABSENT
+        if gone and known.wanted == "deleted":
+            deployer.remove(known.id)  # what is left on the disk
+            with self._installation.db.write() as session:
+                deployments.remove(session, known.id)
+            return False
+        self._write(known, Standing(state=standing.state, reason=standing.reason) if gone else standing)
+        return not gone
+
+    def _write(self, known: Deployment, standing: Standing) -> None:
+        if (known.state, known.reason, known.url) == (standing.state, standing.reason, standing.url):
+            return
+        with self._installation.db.write() as session:
+            deployments.see(session, known.id, standing)
+        self._installation.bell.ring(known.id)

@@ -1,0 +1,111 @@
+"""What every deployer keeps. A deployer of another kind joins by an entry in `DEPLOYERS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+
+from penstock.author.archive import pack, unpack
+from penstock.author.freeze import freeze
+from penstock.author.source import load_source
+from penstock.ids import new_id
+from penstock.model.deployment import DeploymentState, Plan, Standing
+from penstock.model.snapshot import Snapshot, snapshot_id
+from penstock.runtime.workplace import code_path
+from penstock.stack.contracts import Deployer
+from penstock.stack.flavors.local_deployer import LocalDeployer
+from tests.launching import eventually
+
+CODE = """
+from penstock import pipeline, step
+
+@step
+def double(number: int) -> int:
+    print(f"doubling {number}")
+    return 2 * number
+
+@pipeline
+def doubled(number: int) -> int:
+    return double(number)
+"""
+
+DEPLOYERS: dict[str, Callable[[Path], Deployer]] = {
+    "local": lambda home: LocalDeployer(str(home), port_range=(18000, 18999)),
+}
+
+
+@pytest.fixture(params=list(DEPLOYERS))
+def deployer(request: pytest.FixtureRequest, home: Path) -> Deployer:
+    return DEPLOYERS[request.param](home)
+
+
+@pytest.fixture
+def plan(home: Path, tmp_path: Path, deployer: Deployer) -> Iterator[Plan]:
+    project = tmp_path / f"project{new_id()[-6:]}"
+    project.mkdir()
+    (project / "doubling.py").write_text(CODE)
+    made = load_source("doubling:doubled", project)
+    content = freeze(made).content
+    archive = pack(project)
+    unpack(archive.tar(), code_path(str(home), archive.digest), archive.digest)
+    snapshot = Snapshot(
+        id=snapshot_id(content),
+        pipeline_id=new_id(),
+        content=replace(content, code=archive.digest),
+        created=datetime.now(UTC),
+    )
+    wanted = Plan(deployment_id=new_id(), deployment_name="doubled", snapshot=snapshot, home=str(home))
+    yield wanted
+    deployer.remove(wanted.deployment_id)
+    eventually(lambda: deployer.state(wanted.deployment_id).state is DeploymentState.ABSENT, patience=60)
+    deployer.remove(wanted.deployment_id)
+
+
+def up(deployer: Deployer, plan: Plan) -> Standing:
+    def look() -> Standing | None:
+        standing = deployer.state(plan.deployment_id)
+        wanted = standing.state is DeploymentState.RUNNING and standing.revision == plan.revision
+        return standing if wanted else None
+
+    found = eventually(look, patience=60)
+    assert found is not None
+    return found
+
+
+def ask(standing: Standing, number: int) -> int:
+    answer = httpx.post(f"{standing.url}/invoke", json={"parameters": {"number": number}}, timeout=60)
+    assert answer.status_code == 200, answer.text
+    return int(answer.json()["outputs"]["output"])
+
+
+def test_an_unknown_one_is_absent_and_may_be_removed(deployer: Deployer) -> None:
+    assert deployer.state(new_id()).state is DeploymentState.ABSENT
+    assert deployer.logs(new_id(), 10) == []
+    deployer.remove(new_id())
+
+
+def test_it_comes_up_stays_where_it_is_and_goes(deployer: Deployer, plan: Plan) -> None:
+    deployer.apply(plan)
+    first = up(deployer, plan)
+    assert ask(first, 4) == 8
+    assert "doubling 4" in deployer.logs(plan.deployment_id, 50)
+    deployer.apply(plan)
+    next_plan = replace(plan, revision=2)
+    deployer.apply(next_plan)
+    second = up(deployer, next_plan)
+    assert second.url == first.url
+    assert ask(second, 5) == 10
+    deployer.remove(plan.deployment_id)
+    eventually(lambda: deployer.state(plan.deployment_id).state is DeploymentState.ABSENT, patience=60)
+
+
+def test_another_object_of_the_same_flavor_finds_it(deployer: Deployer, plan: Plan, home: Path) -> None:
+    deployer.apply(plan)
+    found = up(deployer, plan)
+    again = DEPLOYERS["local"](home) if isinstance(deployer, LocalDeployer) else deployer
+    assert up(again, plan) == found
