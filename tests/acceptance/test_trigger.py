@@ -14,7 +14,7 @@ from penstock.model.configuration import PipelineRunConfiguration, StepConfigura
 from tests.acceptance.pipelines.lab import Deed
 from tests.acceptance.site_under_test import Site
 
-RUN_FIELDS = [one.name for one in fields(PipelineRunConfiguration)]
+RUN_FIELDS = [*(one.name for one in fields(PipelineRunConfiguration)), "callback_url"]
 STEP_FIELDS = [one.name for one in fields(StepConfiguration)]
 
 
