@@ -12,6 +12,7 @@ from typing import NoReturn
 from benchmarks import (
     backlog,
     burst,
+    deploying,
     framing,
     growing,
     listing,
@@ -37,6 +38,7 @@ BENCHMARKS: Mapping[str, Callable[[Lab, int], list[Figure]]] = {
     "triggering": triggering.measure,
     "burst": burst.measure,
     "queueing": queueing.measure,
+    "deploying": deploying.measure,
     "backlog": backlog.measure,
 }
 

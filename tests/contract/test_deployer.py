@@ -46,10 +46,11 @@ def deployer(request: pytest.FixtureRequest, home: Path) -> Deployer:
 
 @pytest.fixture
 def plan(home: Path, tmp_path: Path, deployer: Deployer) -> Iterator[Plan]:
-    project = tmp_path / f"project{new_id()[-6:]}"
+    name = f"doubling_{new_id()[-6:]}"  # a module is imported once in a process
+    project = tmp_path / "project"
     project.mkdir()
-    (project / "doubling.py").write_text(CODE)
-    made = load_source("doubling:doubled", project)
+    (project / f"{name}.py").write_text(CODE)
+    made = load_source(f"{name}:doubled", project)
     content = freeze(made).content
     archive = pack(project)
     unpack(archive.tar(), code_path(str(home), archive.digest), archive.digest)
