@@ -7,7 +7,7 @@ import re
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0013"
+revision = "0011"
 down_revision = "0010"
 
 # What `model/words.py` meant by a word when this was written.
