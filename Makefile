@@ -64,5 +64,5 @@ sbom: setup ## Write dist/sbom.cdx.json: what a release is installed with
 	$(BIN)/python -m tools.sbom
 
 clean: ## Remove what the other verbs made
-	rm -rf .venv .azurite dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .azurite dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .schemathesis
 	find . -name __pycache__ -prune -exec rm -rf {} +

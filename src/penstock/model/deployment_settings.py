@@ -10,8 +10,8 @@ from penstock.errors import InvalidInput, fault, pointer
 
 _STRICT = {"extra": "forbid"}
 
-ENDPOINTS = ("DOCS", "REDOC", "INVOKE", "SUBMIT", "HEALTH", "INFO", "METRICS", "DASHBOARD")
-_GROUPS = {"DOC": ("DOCS", "REDOC"), "API": ENDPOINTS[2:7], "ALL": ENDPOINTS, "NONE": ()}
+ENDPOINTS = ("DOCS", "REDOC", "INVOKE", "HEALTH", "INFO", "METRICS", "DASHBOARD")
+_GROUPS = {"DOC": ("DOCS", "REDOC"), "API": ENDPOINTS[2:6], "ALL": ENDPOINTS, "NONE": ()}
 _MIDDLEWARE = {"CORS": ("CORS",), "SECURE_HEADERS": ("SECURE_HEADERS",), "ALL": ("CORS", "SECURE_HEADERS"), "NONE": ()}
 
 
@@ -148,7 +148,7 @@ class DeploymentSettings:
     app_version: str | None = None
     app_kwargs: dict[str, Any] = field(default_factory=dict)
     include_default_endpoints: Any = ("ALL",)
-    """Which of our endpoints there are: DOCS REDOC INVOKE SUBMIT HEALTH INFO METRICS DASHBOARD, or DOC API ALL NONE."""
+    """Which of our endpoints there are: DOCS REDOC INVOKE HEALTH INFO METRICS DASHBOARD, or DOC API ALL NONE."""
 
     include_default_middleware: Any = ("ALL",)
     """CORS SECURE_HEADERS, or ALL NONE."""
@@ -158,7 +158,6 @@ class DeploymentSettings:
     docs_url_path: str = "/docs"
     redoc_url_path: str = "/redoc"
     invoke_url_path: str = "/invoke"
-    submit_url_path: str = "/submit"
     health_url_path: str = "/health"
     info_url_path: str = "/info"
     metrics_url_path: str = "/metrics"
@@ -169,9 +168,6 @@ class DeploymentSettings:
     secure_headers: SecureHeadersConfig = field(default_factory=SecureHeadersConfig)
     thread_pool_size: int = 40
     """Requests that are carried out at once."""
-
-    async_execution_thread_pool_size: int = 40
-    """Of those that were submitted, so many are carried out at once."""
 
     queue_size: int = 128
     """Requests that may wait for a thread. Who comes when there are so many is answered 503."""
@@ -237,7 +233,6 @@ class DeploymentSettings:
     def _check_numbers(self) -> None:
         least = {
             "thread_pool_size": 1,
-            "async_execution_thread_pool_size": 1,
             "queue_size": 0,
             "drain": 0,
             "max_body": 1,

@@ -203,8 +203,7 @@ class Endpoints:
                 "output_schema": content.output_schema,
             },
             "app": {
-                f"{name}_url_path": said.path(name)
-                for name in ("docs", "redoc", "invoke", "submit", "health", "info", "metrics")
+                f"{name}_url_path": said.path(name) for name in ("docs", "redoc", "invoke", "health", "info", "metrics")
             },
             "status": "ready" if service.ready and not service.draining else "draining",
             "total_executions": measures.total,
