@@ -60,8 +60,8 @@ def freeze(pipeline: Pipeline, *, description: str | None = None, lenient: bool 
 
 def _requires(pipeline: Pipeline) -> Requirements | None:
     """What is said of its requirements, over the pipeline or in its own script."""
-    module = sys.modules.get(pipeline.__module__)
-    file = Path(module.__file__) if module is not None and module.__file__ else None
+    path = getattr(sys.modules.get(pipeline.__module__), "__file__", None)  # a notebook has none
+    file = Path(path) if path else None
     if pipeline.requirements is None and pipeline.python is None and not _has_block(file):
         return None
     from penstock.author.requirements import required  # reads what few pipelines say
