@@ -77,7 +77,9 @@ def test_a_job_triggers_with_the_token_of_its_provider(site: Site, provider: str
     exchange = {"grant_type": "urn:ietf:params:oauth:grant-type:token-exchange", "subject_token": token}
     ours = httpx.post(f"{site.url}/api/v1/login", data=exchange).json()["access_token"]
     with httpx.Client(base_url=f"{site.url}/api/v1", headers={"Authorization": f"Bearer {ours}"}) as job:
-        assert job.get("/runs").json()["total"] == 1
+        seen = job.get("/runs", params={"account": "ci"}).json()
+        assert [one["id"] for one in seen["items"]] == [answer.json()["id"]]
+        assert {one["template_name"] for one in job.get("/runs").json()["items"]} == {"lab"}
         site.penstock("trust", "delete", "github")
         assert job.get("/runs").status_code == 401
     assert httpx.get(f"{site.url}/api/v1/runs", headers={"Authorization": f"Bearer {token}"}).status_code == 401
