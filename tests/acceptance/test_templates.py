@@ -151,7 +151,12 @@ def test_terms_lie_between_the_code_and_the_caller(site: Site, versions: str) ->
     }
     fast = run(site, f"{versions}@v1", preset="fast")
     assert (fast["outputs"], fast["tags"]) == ({"output": "rf 0.9"}, ["from-terms", "fast"])
-    assert fast["origins"]["/parameters/rate"] == "preset fast"
+    revision = answer.json()["revision"]
+    assert fast["origins"]["/parameters/rate"] == f"preset fast, revision {revision}"
+    site.api.put(f"/run_templates/{versions}/terms", json=terms | {"price_per_hour": 1})
+    again = run(site, f"{versions}@v1", preset="fast")
+    assert again["origins"]["/parameters/rate"] == f"preset fast, revision {revision + 1}"
+    assert site.get(f"/runs/{fast['id']}")["origins"] == fast["origins"]
     own = run(site, f"{versions}@v1", preset="fast", parameters={"rate": 0.3})
     assert (own["outputs"], own["origins"]["/parameters/rate"]) == ({"output": "rf 0.3"}, "request")
     # What comes later wins, although a value of a step goes before one of the pipeline when both are said at once.

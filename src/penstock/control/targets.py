@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from penstock.control import reach, snapshots, templates
 from penstock.control.artifacts import resolve as resolve_artifact
@@ -73,18 +73,19 @@ def prepare(
     if within is not None:
         _hold(rs, within, target)
     like = runs.get(rs, target.like) if target.like is not None else None
-    snapshot, terms, origin = _again(rs, like) if like is not None and not target.named else _resolved(rs, target)
+    meant = _again(rs, like) if like is not None and not target.named else _resolved(rs, target)
+    snapshot, terms = meant.snapshot, meant.terms
     if not snapshot.runnable and not here:
         raise Conflict(f"This snapshot cannot be run: {snapshot.content.code_note or 'its code was not archived'}.")
     under = _values_of(like, snapshot) if like is not None else None
-    effective = resolve(snapshot, configuration, terms, under=under)
+    effective = resolve(snapshot, configuration, terms, under=under, revision=meant.revision)
     parameters, given = _frozen_artifacts(rs, snapshot, effective.parameters, within)
     return Prepared(
         snapshot=snapshot,
         effective=replace(effective, parameters=parameters),
         artifacts=given,
         terms=terms,
-        origin=origin,
+        origin=meant.origin,
     )
 
 
@@ -101,28 +102,38 @@ def _hold(rs: ReadSession, within: frozenset[str], target: Target) -> None:
 
 def snapshot_of(rs: ReadSession, target: Target) -> Snapshot:
     """What a target that names something means now. Raises `NotFound`."""
-    return _resolved(rs, target)[0]
+    return _resolved(rs, target).snapshot
 
 
-def _again(rs: ReadSession, run: Run) -> tuple[Snapshot, Terms | None, Run]:
+class _Meant(NamedTuple):
+    """What a target means now. `revision` is that of the terms, where they are those of the template as it is."""
+
+    snapshot: Snapshot
+    terms: Terms | None
+    origin: Run
+    revision: int | None = None
+
+
+def _again(rs: ReadSession, run: Run) -> _Meant:
     """What a run was of. Its values are those that it had; what its template keeps to itself, callers cannot change."""
-    snapshot, _, origin = _resolved(rs, Target(snapshot=run.snapshot_id))
+    plain = _resolved(rs, Target(snapshot=run.snapshot_id))
     try:
         terms = stored.get(rs, run.template_id).terms if run.template_id is not None else None
     except NotFound:  # a run outlives its template
         terms = None
     if terms is None:
-        return snapshot, None, origin
+        return plain
     kept = {name: run.parameters[name] for name in terms.locked if name in run.parameters}
-    known = snapshot.content.parameter_schema.get("properties", {})
+    known = plain.snapshot.content.parameter_schema.get("properties", {})
     hidden = tuple(name for name in terms.hidden if name in known)
     named = replace(
-        origin,
+        plain.origin,
         template_id=run.template_id,
         template_name=run.template_name,
         template_version=run.template_version,
     )
-    return snapshot, Terms(limits=terms.limits, locked=kept, hidden=hidden, price_per_hour=terms.price_per_hour), named
+    held = Terms(limits=terms.limits, locked=kept, hidden=hidden, price_per_hour=terms.price_per_hour)
+    return _Meant(plain.snapshot, held, named)
 
 
 def _values_of(run: Run, snapshot: Snapshot) -> Layer:
@@ -169,7 +180,7 @@ def _meant(rs: ReadSession, reference: str) -> tuple[Template, TemplateVersion, 
     return template, version, snapshots.get(rs, version.snapshot_id)
 
 
-def _resolved(rs: ReadSession, target: Target) -> tuple[Snapshot, Terms | None, Run]:
+def _resolved(rs: ReadSession, target: Target) -> _Meant:
     if len(target.named) != 1:
         mistakes = [fault(f"/{name}", "Give exactly one of the three.") for name in target.named or ["template"]]
         raise InvalidInput("Say what to run: a template, a snapshot or a pipeline.", errors=mistakes)
@@ -192,4 +203,6 @@ def _resolved(rs: ReadSession, target: Target) -> tuple[Snapshot, Terms | None, 
         template_version=version.version if version else None,
         created=now(),
     )
-    return snapshot, template.terms if template else None, run
+    if template is None:
+        return _Meant(snapshot, None, run)
+    return _Meant(snapshot, template.terms, run, template.revision)

@@ -31,10 +31,13 @@ class Effective:
     origins: dict[str, str]
 
 
-def layers(terms: Terms, given: PipelineRunConfiguration, *, at: tuple[str, ...] = ()) -> list[Layer]:
+def layers(
+    terms: Terms, given: PipelineRunConfiguration, *, at: tuple[str, ...] = (), revision: int | None = None
+) -> list[Layer]:
     """What a template's terms and a caller say of a run, in the order in which they lie over each other.
 
-    Raises `InvalidInput` if the caller asks for a preset that there is not.
+    Values of a preset name the `revision` of the terms: it may say otherwise by tomorrow. Raises `InvalidInput` if the
+    caller asks for a preset that there is not.
     """
     said = [Layer("template", terms.defaults, ("terms", "defaults"))]
     if given.preset is not None:
@@ -43,7 +46,8 @@ def layers(terms: Terms, given: PipelineRunConfiguration, *, at: tuple[str, ...]
             mistake = fault(pointer(*at, "preset"), "There is no such preset.", allowed=known, given=given.preset)
             raise InvalidInput(f"The template has no preset '{given.preset}'.", errors=[mistake])
         preset = terms.presets[given.preset]
-        said.append(Layer(f"preset {given.preset}", preset, ("terms", "presets", given.preset)))
+        origin = f"preset {given.preset}" + (f", revision {revision}" if revision is not None else "")
+        said.append(Layer(origin, preset, ("terms", "presets", given.preset)))
     return [*said, Layer("request", given, at)]
 
 
@@ -54,8 +58,9 @@ def resolve(
     *,
     under: Layer | None = None,
     at: tuple[str, ...] = (),
+    revision: int | None = None,
 ) -> Effective:
-    """Lay what `terms` and a caller say over what `snapshot` says, values and all else.
+    """Lay what `terms`, of this `revision`, and a caller say over what `snapshot` says, values and all else.
 
     `under` lies directly under what the caller says. Raises `InvalidInput` with all mistakes at once; those of the caller are pointed to below `at`.
     """
@@ -66,7 +71,7 @@ def resolve(
     schema = snapshot.content.parameter_schema
     said, origins = snapshot.content.given, _origins(snapshot.content.given, "snapshot")
     faults: list[dict[str, Any]] = []
-    said_of_it = layers(terms, given, at=at)
+    said_of_it = layers(terms, given, at=at, revision=revision)
     for layer in said_of_it if under is None else [*said_of_it[:-1], under, said_of_it[-1]]:
         faults += _layer_faults(snapshot, terms, layer)
         said, origins = _without_outdone(snapshot, said, origins, layer.configuration)
