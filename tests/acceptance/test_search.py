@@ -55,6 +55,17 @@ def test_mistakes_are_told(site: Site) -> None:
         assert pointer in [one["pointer"] for one in refused.json()["errors"]]
 
 
+@pytest.mark.parametrize("noun", ["runs", "run_templates", "pipelines", "decisions", "artifacts"])
+def test_a_filter_that_there_is_not_names_those_that_there_are(site: Site, noun: str) -> None:
+    refused = site.api.get(f"/{noun}", params={"sise": 3})
+    assert refused.status_code == 422, refused.text
+    [mistake] = refused.json()["errors"]
+    assert (mistake["pointer"], mistake["did_you_mean"]) == ("/query/sise", "size")
+    for name in mistake["allowed"]:  # each is one that the list knows
+        answer = site.api.get(f"/{noun}", params={name: "?"})
+        assert not any("no such field" in one["message"] for one in answer.json().get("errors", ())), name
+
+
 def test_from_the_command_line(site: Site, known: dict[str, Any]) -> None:
     printed = site.penstock("run", "list", "--search", "zebra", "--tag", "striped", "--tag", "street", "-o", "json")
     assert names(json.loads(printed.stdout)) == [known["named"]["name"]]

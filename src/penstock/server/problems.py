@@ -84,7 +84,7 @@ def _fault(request: Request, detail: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(own, InvalidInput) and own.errors:  # a rule of the record itself
         return {**own.errors[0], "pointer": at + str(own.errors[0]["pointer"])}
     if detail["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        allowed = _allowed(request, inner[:-1]) if place == "body" else ()
+        allowed = _allowed(request, inner[:-1]) if place == "body" else _filters(request)
         return fault(at, "There is no such field.", allowed=allowed, given=str(inner[-1]))
     return fault(at, f"{detail['msg']}.")
 
@@ -96,6 +96,13 @@ def _allowed(request: Request, inner: list[Any]) -> list[str]:
     for part in inner:
         model = _model(get_args(model)[1] if get_origin(model) is dict else _members(model).get(part))
     return list(_members(model))
+
+
+def _filters(request: Request) -> list[str]:
+    """What may be asked for after the `?` of this address."""
+    dependant = getattr(request.scope.get("route"), "dependant", None)
+    asked = [one.field_info.annotation for one in getattr(dependant, "query_params", ())]
+    return [name for model in asked for name in _members(model)]
 
 
 def _members(model: Any) -> dict[str, Any]:
