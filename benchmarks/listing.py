@@ -20,7 +20,14 @@ RUNS = 20
 FEW, MANY = 1_000, 1_000_000
 """Stored runs. Every second one has the tag `even`."""
 
-QUERIES = ("", "template=clock", "state=completed", "tag=even", "pipeline=clock&state=completed")
+QUERIES = (
+    "",
+    "template=clock",
+    "state=completed",
+    "tag=even",
+    "pipeline=clock&state=completed",
+    "tag=even&state=completed",
+)
 
 
 def measure(lab: Lab, repeat: int) -> list[Figure]:

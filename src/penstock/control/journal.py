@@ -28,7 +28,7 @@ from penstock.model.run import (
     end,
     fold,
 )
-from penstock.store import artifacts, events, logs, runs
+from penstock.store import artifacts, events, logs, runs, tags
 from penstock.store.session import WriteSession
 
 STARTS = 5
@@ -178,7 +178,7 @@ def _keep(ws: WriteSession, installation: Installation, before: Progress, after:
     if not runs.save(ws, after.run):
         raise StaleFence(f"Run {before.run.name} was claimed again.")
     if after.run.tags != before.run.tags:
-        runs.tag(ws, after.run)
+        tags.replace(ws, after.run)
     changed = [step for key, step in after.steps.items() if before.steps.get(key) is not step]
     runs.save_steps(ws, changed)
     # What was carried out, not what was taken from the cache: results grow old from when they were made.

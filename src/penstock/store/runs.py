@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, bindparam, delete, func, or_, select, update
+from sqlalchemy import Column, ColumnElement, Select, bindparam, delete, func, literal, or_, select, update
 from sqlalchemy import insert as into
 
 from penstock.errors import InvalidInput, fault, found
 from penstock.ids import first_id, is_id
 from penstock.model.limits import share, turn
 from penstock.model.run import CLAIMED, TERMINAL, Run, RunState, StepRun, StepState
-from penstock.store import callbacks, limits, words
+from penstock.store import callbacks, limits, tags, words
 from penstock.store.limits import Place
 from penstock.store.paging import COUNTED, Slice, Window, cut
 from penstock.store.pipelines import id_of
 from penstock.store.records import Record
 from penstock.store.session import ReadSession, WriteSession
 from penstock.store.tables import run_tags, runs, step_runs
-from penstock.store.upsert import insert_new, upsert
+from penstock.store.upsert import upsert
 
 _RUN = Record(Run, runs)
 _STEP_RUN = Record(StepRun, step_runs)
@@ -44,15 +44,12 @@ _MOVING = (
 _STEP_FIXED = ("id", "run_id", "step", "name", "created")
 
 _INSERT = into(runs)
-_INSERT_TAG = insert_new(run_tags)
-_REMOVE_TAGS = delete(run_tags).where(
-    run_tags.c.run_id == bindparam("id"), run_tags.c.tag.not_in(bindparam("kept", expanding=True))
-)
 _REMOVE = delete(runs).where(runs.c.id == bindparam("ref"))
 _ANNOTATE = update(runs).where(runs.c.id == bindparam("ref"))
 _RUNS = select(*_RUN.columns)
 _BY_ID = _RUNS.where(runs.c.id == bindparam("ref"))
 _BY_NAME = _RUNS.where(runs.c.name == bindparam("ref"))
+_BY_IDS = _RUNS.where(runs.c.id.in_(bindparam("ids", expanding=True)))
 _TAKEN = select(runs.c.id, runs.c.name).where(
     or_(runs.c.id.in_(bindparam("ids", expanding=True)), runs.c.name.in_(bindparam("names", expanding=True)))
 )
@@ -185,14 +182,14 @@ def insert(ws: WriteSession, run: Run, place: Place | None = None) -> None:
     row |= {"ready": place.ready, "held_since": place.held_since}
     ws.change(_INSERT, row, taken=f"There is already a run named '{run.name}'.")
     words.note(ws, run)
-    _insert_tags(ws, run)
+    tags.note(ws, [run])
 
 
 def insert_ended(ws: WriteSession, ended: Sequence[Run]) -> None:
     """Keep runs that have ended elsewhere, all new and under free names, with their tags."""
     nothing = dict.fromkeys(("lane", "lane_limit", "turn", "claimed", "ready", "held_since"))
     ws.change(_INSERT, [_RUN.row(run) | nothing | _searched(run) for run in ended])
-    ws.change(_INSERT_TAG, [{"tag": name, "run_id": run.id} for run in ended for name in sorted(set(run.tags))])
+    tags.note(ws, ended)
     for run in ended:
         words.note(ws, run)
 
@@ -209,17 +206,6 @@ def taken(rs: ReadSession, ids: Collection[str], names: Collection[str]) -> tupl
     return {row.id for row in known}, {row.name for row in known}
 
 
-def tag(ws: WriteSession, run: Run) -> None:
-    """Have the run found by its tags, and by no others."""
-    ws.change(_REMOVE_TAGS, {"id": run.id, "kept": list(run.tags)})
-    _insert_tags(ws, run)
-
-
-def _insert_tags(ws: WriteSession, run: Run) -> None:
-    # A set: a tag that was given twice is one tag.
-    ws.change(_INSERT_TAG, [{"tag": name, "run_id": run.id} for name in sorted(set(run.tags))])
-
-
 def remove(ws: WriteSession, run_id: str) -> None:
     """Remove a run with its steps, its history, its logs and its idempotency keys; artifacts that it made stay."""
     ws.change(_REMOVE, {"ref": run_id})
@@ -228,7 +214,7 @@ def remove(ws: WriteSession, run_id: str) -> None:
 def annotate(ws: WriteSession, run: Run) -> None:
     """Write the metadata and the tags of a run, also of one that has ended."""
     ws.change(_ANNOTATE, {"ref": run.id, "metadata": run.metadata, "tags": run.tags})
-    tag(ws, run)
+    tags.replace(ws, run)
 
 
 def get(rs: ReadSession, ref: str) -> Run:
@@ -345,19 +331,25 @@ def oldest_wait(rs: ReadSession, at: datetime) -> float:
 
 def page(rs: ReadSession, window: Window, wanted: RunFilter) -> Slice[Run]:
     """Runs, newest first. Raises `InvalidInput` for a page of a search that lies too deep."""
-    # Ordered by the tag's own index: as fast for a tag that all runs have as for one that few have.
-    key, statement = run_tags.c.run_id if wanted.tags else runs.c.id, _filtered(wanted)
     if wanted.words:
         if window.page * window.size > COUNTED:
             mistake = fault("/query/page", f"A search is given by number up to item {COUNTED}; go on with the cursor.")
             raise InvalidInput("This page of a search cannot be given.", errors=[mistake])
-        statement = words.found(rs, statement, wanted.words, window)
-    return cut(rs, statement, key, window, _RUN.made)
+        statement = words.found(rs, _filtered(wanted), wanted.words, window)
+    elif wanted.tags:
+        ids = cut(rs, _tagged(rs, wanted), run_tags.c.run_id, window, lambda row: str(row.run_id))
+        rows = rs.rows(_BY_IDS, {"ids": ids.items}) if ids.items else ()
+        known = {row.id: _RUN.made(row) for row in rows}
+        return Slice(items=tuple(known[one] for one in ids.items if one in known), total=ids.total, next=ids.next)
+    else:
+        statement = _filtered(wanted)
+    return cut(rs, statement, runs.c.id, window, _RUN.made)
 
 
 def count(rs: ReadSession, wanted: RunFilter) -> int:
     """How many runs fit, however many there are."""
-    return int(rs.value(_filtered(wanted).with_only_columns(func.count(), maintain_column_froms=True)))
+    statement = _tagged(rs, wanted) if wanted.tags else _filtered(wanted)
+    return int(rs.value(statement.with_only_columns(func.count(), maintain_column_froms=True)))
 
 
 def steps(
@@ -446,23 +438,32 @@ def _filtered(wanted: RunFilter) -> Select[Any]:
     statement = _RUNS.where(*(column == value for column, value in equal if value is not None))
     if wanted.states:
         statement = statement.where(runs.c.state.in_(wanted.states))
-    # Ids begin with the time: these need no index of their own.
-    if wanted.created_after is not None:
-        statement = statement.where(runs.c.id >= first_id(wanted.created_after))
-    if wanted.created_before is not None:
-        statement = statement.where(runs.c.id < first_id(wanted.created_before))
-    if wanted.tags:
-        first, *others = wanted.tags
-        statement = statement.join(run_tags, run_tags.c.run_id == runs.c.id).where(run_tags.c.tag == first)
-        statement = statement.where(*(_has_too(tag) for tag in others))
     if wanted.within is not None:
         statement = statement.where(runs.c.template_name.in_(sorted(wanted.within)))
-    return statement
+    return statement.where(*_between(runs.c.id, wanted), *(tags.has(tag, runs.c.id) for tag in wanted.tags))
 
 
-def _has_too(tag: str) -> ColumnElement[bool]:
-    more = run_tags.alias()
-    return select(more.c.tag).where(more.c.tag == tag, more.c.run_id == run_tags.c.run_id).exists()
+def _tagged(rs: ReadSession, wanted: RunFilter) -> Select[Any]:
+    """The ids of runs with tags, in the order of the index of the rarest one, so that nothing has to be sorted.
+
+    All else is asked of each of them: SQLite, left to itself, begins with what all runs have, and sorts half of them.
+    """
+    first, *others = tags.rarest_first(rs, wanted.tags)
+    key, rest = run_tags.c.run_id, replace(wanted, tags=(), created_after=None, created_before=None)
+    statement = select(key).where(run_tags.c.tag == first, *_between(key, wanted))
+    statement = statement.where(*(tags.has(tag, key) for tag in others))
+    if rest == RunFilter():
+        return statement
+    fits = _filtered(rest).with_only_columns(literal(1), maintain_column_froms=True).where(runs.c.id == key)
+    return statement.where(fits.correlate(run_tags).exists())
+
+
+def _between(key: Column[str], wanted: RunFilter) -> Iterator[ColumnElement[bool]]:
+    """When they were created. Ids begin with the time: this needs no index of its own."""
+    if wanted.created_after is not None:
+        yield key >= first_id(wanted.created_after)
+    if wanted.created_before is not None:
+        yield key < first_id(wanted.created_before)
 
 
 def _claimed(
