@@ -49,6 +49,8 @@ OURS = "penstock"
 USED = ("artifact_store", "secret_store")
 """The components that a run uses itself."""
 
+_BEGINNINGS = ("error:", "cause:", "\u00d7", "\u2570\u2500\u25b6")  # the last two as uv draws its errors
+_LONGEST = 500
 _TOLD = 40
 """So many lines of uv, the last ones, are told of a build that failed."""
 
@@ -111,14 +113,14 @@ class Builder:
         # Relocatable: it is built under another name than it will have.
         if self._uv("venv", "--relocatable", "--no-project", "--python", python, str(work)):
             wanted_python = order.requires.python or order.python
-            raise self._failed(f"no Python could be had here that fits {wanted_python} ({self._last_line()})")
+            raise self._failed(f"no Python could be had here that fits {wanted_python} ({self._last_words()})")
         (work / "requirements.in").write_text("\n".join(self._packages) + "\n")
         what = ["-r", "requirements.in"]
         if order.requires.constraints:
             (work / "constraints.in").write_text("\n".join(order.requires.constraints) + "\n")
             what += ["-c", "constraints.in"]
         if self._uv("pip", "install", "--python", str(work / "bin" / "python"), *what):
-            raise self._failed(f"its packages could not be installed ({self._last_line()})")
+            raise self._failed(f"its packages could not be installed ({self._last_words()})")
         (site,) = work.glob("lib/python*/site-packages")
         _install_ours(self._ours, site)
         fit = self._look()
@@ -178,10 +180,14 @@ class Builder:
         found = Distribution.discover(path=[str(site)])
         return tuple(sorted({f"{one.metadata['Name']}=={one.version}" for one in found}))
 
-    def _last_line(self) -> str:
-        """What uv said at the end: that is its reason where it gave up."""
-        last = next((line.strip() for line in reversed(self._said) if line.strip()), "")
-        return last.removeprefix("error: ").removeprefix("cause: ").rstrip(".")
+    def _last_words(self) -> str:
+        """What uv said at the end: that is its reason where it gave up. It breaks lines at the width of a terminal."""
+        said = [line.strip() for line in self._said if line.strip()]
+        begins = [number for number, line in enumerate(said) if line.startswith(_BEGINNINGS)]
+        last = " ".join(said[begins[-1] if begins else -1 :])
+        for beginning in _BEGINNINGS:
+            last = last.removeprefix(beginning).strip()
+        return last[:_LONGEST].rstrip(".")
 
     def _failed(self, why: str) -> EnvironmentFailed:
         text = "\n".join(self._said)
