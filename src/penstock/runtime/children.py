@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import msgspec
 
 from penstock.model.launch import RUN_VARIABLE, Ticket
-from penstock.runtime import processes
+from penstock.runtime import processes, workplace
 from penstock.runtime.orders import Drop, Exited, Fork, Forked, Forking, FromParent, ToParent
 
 log = logging.getLogger("penstock.supervisor")
@@ -99,6 +99,7 @@ class Parent:
         finally:
             theirs.close()
         self._hold = None if hold is None else os.dup(hold)
+        self._place = workplace.warm_place(environment["PENSTOCK_HOME"], self.pid)
         self.proven = False
         """Whether it ever forked a run: its imports do not kill it."""
         self.leaving = False
@@ -206,6 +207,7 @@ class Parent:
         await asyncio.wait({self._ended}, timeout=FAREWELL)
         await asyncio.to_thread(processes.end_tree, self.pid)
         await asyncio.wait({self._ended}, timeout=FAREWELL)
+        await asyncio.to_thread(workplace.remove, self._place)  # one that was killed has left it behind
         self.fate = _words(self._ended.result()) if self._ended.done() else "could not be killed"
         for run_id, asked in self._asked.items():
             if asked.done():

@@ -149,7 +149,7 @@ class Warm:
         """Get the code, and import this run's pipeline if no run before had the same."""
         if self._code is None:
             self._code = workplace.enter_code(ticket)
-            name = f"warm-{self._pid}"
+            name = workplace.warm_place(ticket.home, self._pid).name
             os.chdir(self._place.enter_context(workplace.working_directory(ticket.home, name, self._code)))
         if ticket.source in self._imported:
             return

@@ -85,6 +85,11 @@ def place(home: str, name: str) -> Path:
     return Path(home) / "work" / name
 
 
+def warm_place(home: str, pid: int) -> Path:
+    """Where the working directory of the warm parent with this pid lies."""
+    return place(home, f"warm-{pid}")
+
+
 def remove(directory: Path) -> None:
     """Remove a working directory, whatever user code did to it. What cannot be removed stays for the next start."""
     if directory.is_symlink() or not directory.is_dir():

@@ -279,6 +279,8 @@ def test_runs_end_with_their_warm_parent(house: Household) -> None:
     assert ended.failure.startswith("was killed, because its warm parent was killed by SIGKILL")
     assert not any(map(alive, pids))
     assert house.server.exit_of(house.launch("work:note", parameters=noting(house))).status == 0
+    eventually(lambda: {one.name for one in (house.home / "work").iterdir()} == _warm_places(house))
+    assert f"warm-{parent}" not in _warm_places(house)
 
 
 def test_runs_end_with_their_supervisor_and_the_next_one_says_so(house: Household) -> None:
