@@ -1,7 +1,7 @@
 # Short verbs. `make help` lists them; each does its own set-up.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test lint types ratchet unit acceptance bench serve format openapi lock audit sbom clean
+.PHONY: help setup demo test lint types ratchet unit acceptance drill bench serve format openapi lock audit sbom clean
 # Bytecode caches are part of how fast the product is; a shell that switches them off must not slow tests and demo.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -39,6 +39,9 @@ unit: setup ## The quick tests: seconds
 
 acceptance: setup ## The real server, driven from outside
 	$(PYTEST) tests/acceptance
+
+drill: setup ## Break an installation for five minutes: kills, freezes; count what is lost (SEED=n: the same again)
+	$(BIN)/penstock drill --seconds 300 $(if $(SEED),--seed $(SEED))
 
 bench: setup ## Measure against the yardsticks
 	$(BIN)/python -m benchmarks

@@ -38,6 +38,7 @@ COMMANDS = {
     "user": ("users", "People, what they may do, and how they get in."),
     "trust": ("trusts", "Let CI jobs in with the tokens of their issuer."),
     "audit": ("audit", "See who did what, and whether the log is whole."),
+    "drill": ("drill", "Break an installation on purpose, and count what is lost."),
     "stack": ("stacks", "See what runs use."),
 }
 """Command -> the module with its `app`, and its line of help."""

@@ -1,0 +1,1 @@
+"""Break an installation on purpose, from outside, and count what that costs: `penstock drill`."""

@@ -1,0 +1,164 @@
+"""A drill from beginning to end: an installation of its own, clients, faults, and the verdict."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+from penstock.drill import survey
+from penstock.drill.checker import KINDS, Finding, check
+from penstock.drill.faults import FAULTS, Field
+from penstock.drill.installation import LEASE, Site
+from penstock.drill.load import Clients
+from penstock.drill.records import Answer, Blow, Death, Deed, History, Told
+from penstock.drill.witness import Witness
+
+PATIENCE = 60.0
+"""Seconds after the last fault in which every run has to end, and every client to get its answer."""
+
+_PROBES = 1_000_000
+"""Orders from this number on are not the clients' own: they try out the installation before and after."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What kind of drill it is to be. The same seed wants the same orders and the same faults."""
+
+    seconds: float
+    seed: int
+    faults: Sequence[str]
+    database: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """How a drill went. `counts` has each kind of broken promise; all are 0 when all is well."""
+
+    seed: int
+    seconds: float
+    database: str
+    faults: dict[str, int]
+    sendings: int
+    unanswered: int
+    promised: int
+    runs: dict[str, int]
+    steps: int
+    slowest_return: float
+    counts: dict[str, int]
+    findings: list[Finding] = field(default_factory=list)
+    kept: str | None = None
+    """Where everything that happened is written down; only if something was found, or if that was asked for."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether every promise was kept."""
+        return not self.findings
+
+
+def drill(wanted: Wanted, *, keep: bool = False, say: Callable[[str], None] = lambda _: None) -> Report:
+    """Hold a drill. `say` is told what goes on."""
+    directory = _directory()
+    history = History()
+    began = time.monotonic()
+    try:
+        _hold(wanted, directory, history, say)
+        findings = check(history, lease=LEASE)
+    except BaseException:
+        history.keep(directory / "history.jsonl")
+        say(f"The drill itself broke; what there is lies in {directory}.")
+        raise
+    kept = keep or bool(findings)
+    if kept:
+        history.keep(directory / "history.jsonl")
+    else:
+        shutil.rmtree(directory)
+    return _report(wanted, history, findings, time.monotonic() - began, str(directory) if kept else None)
+
+
+def _directory() -> Path:
+    """A folder for everything. Sockets lie in it, whose paths have 107 bytes at most."""
+    usual = tempfile.gettempdir()
+    return Path(tempfile.mkdtemp(prefix="pkd-", dir=usual if len(os.fsencode(usual)) < 70 else "/tmp"))  # noqa: S108 (made private)
+
+
+def _hold(wanted: Wanted, directory: Path, history: History, say: Callable[[str], None]) -> None:
+    with _witness(directory, history) as witness, _site(directory, history, wanted.database) as site:
+        say("setting up")
+        site.equip(Path(__file__).with_name("witnessed.py"))
+        clients = Clients(history, site.port, site.key, witness.path, wanted.seed)
+        survey.check_slots(clients, history, _PROBES)
+        before = survey.descriptors(site)
+        say(f"breaking things for {wanted.seconds:g} s")
+        clients.start()
+        _break(wanted, Field(site, history, Random(f"{wanted.seed}:faults")))
+        say("waiting for everything to end")
+        clients.finish(PATIENCE)
+        survey.settled(site, PATIENCE)
+        survey.check_offspring(site, history)
+        survey.check_slots(clients, history, _PROBES + 1000)
+        survey.settled(site, PATIENCE)
+        survey.check_descriptors(before, survey.descriptors(site), history)
+        say("asking what is there")
+        survey.ask_everything(site, history)
+        site.stop()
+        survey.check_remains(site, history)
+
+
+def _break(wanted: Wanted, place: Field) -> None:
+    """Break one thing after the other, for so long."""
+    until = time.monotonic() + wanted.seconds
+    while True:
+        pause = place.chance.uniform(0.3, 2.5)
+        if time.monotonic() + pause > until:
+            return
+        time.sleep(pause)
+        place.site.serving.wait(PATIENCE)
+        FAULTS[place.chance.choice(list(wanted.faults))](place)
+
+
+@contextmanager
+def _witness(directory: Path, history: History) -> Iterator[Witness]:
+    witness = Witness(directory, history)
+    try:
+        yield witness
+    finally:
+        witness.close()
+
+
+@contextmanager
+def _site(directory: Path, history: History, database: str) -> Iterator[Site]:
+    """A running installation, of which nothing is left afterwards, whatever happens."""
+    site = Site(directory, history, database=database)
+    try:
+        site.start()
+        yield site
+    finally:
+        site.abandon()
+
+
+def _report(wanted: Wanted, history: History, findings: list[Finding], seconds: float, kept: str | None) -> Report:
+    kinds = Counter(one.kind for one in findings)
+    answers = history.of(Answer)
+    return Report(
+        seed=wanted.seed,
+        seconds=round(seconds, 1),
+        database="PostgreSQL" if wanted.database else "SQLite",
+        faults=dict(Counter(one.fault for one in history.of(Blow))),
+        sendings=len(answers),
+        unanswered=sum(one.status is None for one in answers),
+        promised=survey.promised(history),
+        runs=dict(Counter(one.state for one in history.of(Told))),
+        steps=sum(one.event == "begin" for one in history.of(Deed)),
+        slowest_return=round(max((one.back or 0.0 for one in history.of(Death)), default=0.0), 2),
+        counts={kind: kinds[kind] for kind in KINDS},
+        findings=findings,
+        kept=kept,
+    )

@@ -1,0 +1,153 @@
+"""What is there at the end: what the API says of every run, and what nobody needs any more and is still there."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from penstock.drill.installation import SLOTS, Site
+from penstock.drill.load import Clients
+from penstock.drill.records import TERMINAL, Answer, Deed, History, Leftover, Order, Told
+
+SPARE = 4
+"""So many descriptors more than before are no leak: a connection that is kept for the next request, and the like."""
+
+
+def settled(site: Site, patience: float) -> bool:
+    """Whether every run has ended, as soon as that is so."""
+    until = time.monotonic() + patience
+    while time.monotonic() < until:
+        with suppress(OSError):
+            info = site.owner("GET", "/info")
+            if not info["runs_active"] and not info["runs_queued"]:
+                return True
+        time.sleep(0.1)
+    return False
+
+
+def ask_everything(site: Site, history: History) -> None:
+    """Note what the API says of every run that it knows."""
+    cursor = ""
+    while True:
+        page = site.owner("GET", f"/runs?size=200{cursor}")
+        for listed in page["items"]:
+            history.add(_told(site, site.owner("GET", f"/runs/{listed['id']}")))
+        if not page["next"]:
+            return
+        cursor = f"&cursor={page['next']}"
+
+
+def _told(site: Site, run: dict[str, Any]) -> Told:
+    steps = site.owner("GET", f"/runs/{run['id']}/steps?size=200")["items"]
+    lines: list[dict[str, Any]] = []
+    if run["state"] == "completed":
+        lines = site.owner("GET", f"/runs/{run['id']}/logs")["lines"]
+    return Told(
+        run_id=run["id"],
+        order=run["parameters"]["order"],
+        state=run["state"],
+        output=next(iter((run["outputs"] or {}).values()), None),
+        error=run["error"]["message"] if run["error"] else None,
+        steps={one["step"]: one["state"] for one in steps},
+        lines=tuple(line["text"] for line in lines),
+    )
+
+
+def check_slots(clients: Clients, history: History, first: int) -> None:
+    """Have as many runs as there is room for, and see them work at the same time: no slot was lost."""
+    numbers = range(first, first + SLOTS)
+    runs = [clients.place(Order(number=number, key=f"slot-{number}", nap=2.0)) for number in numbers]
+    for run_id in runs:
+        while run_id is not None and (state := clients.look(run_id, 10)) is not None and state not in TERMINAL:
+            pass
+    work = [
+        (one.at, 1 if one.event == "begin" else -1)
+        for one in history.of(Deed)
+        if one.order in numbers and one.step == "draw" and one.event in ("begin", "end")
+    ]
+    busy = most = 0
+    for _, change in sorted(work):
+        busy += change
+        most = max(most, busy)
+    if most < SLOTS:
+        history.add(Leftover(kind="slot", what=f"only {most} of {SLOTS} runs were carried out at once"))
+
+
+def descriptors(site: Site) -> Counter[str]:
+    """What the server and its supervisor have open, by kind. Files of the database are those of a pool: it has a bound."""
+    found: Counter[str] = Counter()
+    for pid in (site.pid(), *(one.pid for one in site.supervisors())):
+        who = "server" if pid == site.pid() else "supervisor"
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                target = str(entry.readlink())
+                if "penstock.db" not in target:
+                    found[f"{who} {target.partition(':')[0] if ':' in target else target}"] += 1
+    return found
+
+
+def check_descriptors(before: Counter[str], after: Counter[str], history: History) -> None:
+    """What was opened meanwhile has been closed."""
+    for kind, number in after.items():
+        if number > before[kind] + SPARE:
+            history.add(Leftover(kind="descriptors", what=f"{kind}: {number}, and {before[kind]} at the beginning"))
+
+
+def check_offspring(site: Site, history: History) -> None:
+    """No process of a run is there when all runs have ended: neither its own nor what it has left behind."""
+    known = {deed.pid for deed in history.of(Deed)}
+    until = time.monotonic() + 10
+    while (left := _offspring(site, known)) and time.monotonic() < until:
+        time.sleep(0.1)
+    for process in left:
+        history.add(Leftover(kind="process", what=f"{process.pid} of a run that has ended: {_words(process)}"))
+
+
+def _offspring(site: Site, known: set[int]) -> list[psutil.Process]:
+    marked = {one.pid for family in site.marked().values() for one in family}
+    return [one for one in site.processes() if one.pid in marked | known]
+
+
+def check_remains(site: Site, history: History) -> None:
+    """After the server has left in good order, no process of the home is there, and no file that was only for a while."""
+    until = time.monotonic() + 20
+    while (left := site.processes()) and time.monotonic() < until:
+        time.sleep(0.1)
+    for process in left:
+        history.add(Leftover(kind="process", what=f"{process.pid} after the server had left: {_words(process)}"))
+        process.kill()
+    for file in passing_files(site.home, site.scratch):
+        history.add(Leftover(kind="file", what=file))
+
+
+def passing_files(home: Path, scratch: Path) -> list[str]:
+    """Files and folders that are there for a while only: none of them should be left."""
+    found = [str(one) for one in scratch.iterdir()]
+    for folder in ("work", "held", "spool"):
+        with suppress(FileNotFoundError):
+            found += [str(one) for one in (home / folder).iterdir()]
+    for where, folders, files in os.walk(home):
+        found += [
+            str(Path(where, name))
+            for name in (*folders, *files)
+            if name.startswith((".unpacking", ".building", ".removing", "tmp"))
+            or name.endswith((".new", ".tmp", ".part"))
+        ]
+    return sorted(found)
+
+
+def promised(history: History) -> int:
+    """How many runs clients were promised."""
+    return len({one.run_id for one in history.of(Answer) if one.accepted})
+
+
+def _words(process: psutil.Process) -> str:
+    with suppress(psutil.Error):
+        return " ".join(process.cmdline())[:200]
+    return "?"

@@ -1,0 +1,66 @@
+"""The witness: takes down what steps say that they do, in a file outside the product, before they go on."""
+
+from __future__ import annotations
+
+import os
+import socket
+import socketserver
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+
+from penstock.drill.records import Deed, History
+
+_decode = msgspec.json.Decoder(Deed).decode
+
+
+class Witness:
+    """Listens on a Unix socket. A step that got its answer knows that its word is on disk, whatever dies next."""
+
+    def __init__(self, directory: Path, history: History) -> None:
+        self.path = directory / "witness.sock"
+        self._file = os.open(directory / "witness.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._history = history
+        self._lock = threading.Lock()
+        self._server = _Listener(str(self.path), self)
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), name="witness", daemon=True).start()
+
+    def take(self, line: bytes) -> None:
+        """Write down one deed, with the time at which it came."""
+        with self._lock:
+            deed = replace(_decode(line), at=time.monotonic())
+            os.write(self._file, msgspec.json.encode(deed) + b"\n")
+            os.fdatasync(self._file)
+            self._history.add(deed)
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._server.shutdown()
+        self._server.server_close()
+        os.close(self._file)
+
+
+class _Listener(socketserver.ThreadingUnixStreamServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, path: str, witness: Witness) -> None:
+        self.witness = witness
+        super().__init__(path, _Word)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A worker that was killed in the middle of a word has said nothing."""
+
+
+class _Word(socketserver.StreamRequestHandler):
+    server: _Listener
+    request: socket.socket
+
+    def handle(self) -> None:
+        line = self.rfile.readline()
+        if line.endswith(b"\n"):
+            self.server.witness.take(line)
+            self.request.sendall(b"+")

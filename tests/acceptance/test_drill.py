@@ -1,0 +1,62 @@
+"""The short drill: a server and its workers are killed while clients trigger, cancel and look."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+SEED = 11
+
+
+def drill(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "penstock", "drill", *options],
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+
+
+def test_nothing_is_lost_doubled_stuck_or_leaked(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    done = drill(
+        "--seconds",
+        "8",
+        "--seed",
+        str(SEED),
+        "--faults",
+        "server,worker",
+        "-o",
+        "json",
+        PENSTOCK_HOME=str(home),
+        TMPDIR=str(tmp_path),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads(done.stdout)
+    assert report["counts"] == {"lost": 0, "doubled": 0, "stuck": 0, "leaked": 0, "wrong": 0}
+    assert report["seed"] == SEED
+    assert set(report["faults"]) == {"server", "worker"}
+    assert report["runs"]["completed"] > 10
+    assert report["promised"] <= sum(report["runs"].values())
+    assert not home.exists()  # one's own home is left alone
+    assert list(tmp_path.iterdir()) == []
+    assert not [one for one in psutil.process_iter(["environ"]) if str(tmp_path) in str(one.info["environ"])]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [(("--faults", "sever"), "no fault 'sever'"), (("--seconds", "0"), "greater than or equal to 1")],
+)
+def test_a_drill_that_cannot_be_held_is_refused(options: tuple[str, ...], words: str) -> None:
+    done = drill(*options)
+    assert done.returncode == 2
+    assert words in done.stderr
