@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.acceptance.conftest import PIPELINES
@@ -50,6 +51,30 @@ def test_every_attempt_is_on_record(site: Site, asked: str) -> None:
     assert SECRET not in str(found)
     printed = site.penstock("decision", "list", "--template", asked, "--verdict", "refused").stdout
     assert printed.count("refused") == 3
+
+
+def test_an_attempt_that_is_turned_away_at_the_door_is_on_record_too(site: Site, asked: str) -> None:
+    caller = site.keyed(site.key(f"{asked}-ci"))
+    address = f"/run_templates/{asked}/runs"
+    json = {"Content-Type": "application/json"}
+    assert caller.post(address, json={"parametres": {"number": SECRET}}).status_code == 422
+    assert caller.post(address, content=b'{"parameters": ', headers=json).status_code == 400
+    assert caller.post(address, json={}, headers={"Idempotency-Conflict": "replace"}).status_code == 422
+    watcher = site.keyed(site.key(f"{asked}-watcher", role="viewer"))
+    assert watcher.post(address, json={}).status_code == 403
+    nobody = httpx.post(f"{site.url}/api/v1{address}", json={})
+    assert nobody.status_code == 401  # in the log only: it is no attempt of anybody
+    found = decisions(site, template=asked)
+    assert [(one["account"], one["verdict"], one["status"], one["pointers"]) for one in found] == [
+        (f"{asked}-watcher", "refused", 403, []),
+        (f"{asked}-ci", "refused", 422, ["/headers/Idempotency-Conflict"]),
+        (f"{asked}-ci", "refused", 400, []),
+        (f"{asked}-ci", "refused", 422, ["/parametres"]),
+    ]
+    assert SECRET not in str(found)
+    assert site.get("/runs", template=asked)["items"] == []
+    replayed = caller.post("/runs/no-such-run/replay", json={})
+    assert (replayed.status_code, decisions(site, account=f"{asked}-ci")[0]["target"]) == (404, "run no-such-run")
 
 
 def test_limits_conflicts_and_plans_are_told(site: Site, asked: str) -> None:

@@ -12,7 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 QUEUE = "queue"
-"""Topic: a run was queued, or a slot became free. Every run has its own id as a topic besides."""
+"""Topic: a run was queued, or may be claimed now. Every run has its own id as a topic besides."""
+
+SLOT = "slot"
+"""Topic: a slot became free, or more of them may be used."""
 
 ENDED = "ended"
 """Topic: a run has ended, or somebody is to be told (again) of the end of one."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from penstock.control import journal, runs, snapshots
-from penstock.control.bell import QUEUE
+from penstock.control.bell import QUEUE, SLOT
 from penstock.control.installation import Installation, now
 from penstock.errors import PenstockError
 from penstock.model.launch import Ticket
@@ -51,6 +51,7 @@ class Dispatcher:
         self._installation = installation
         self._launchers = launchers
         self._snapshots: OrderedDict[str, tuple[Snapshot, Stack]] = OrderedDict()
+        self._full = False  # the last look found no slot free
         self._leaving = threading.Event()
         self._thread = threading.Thread(target=self._work, name="penstock-dispatcher", daemon=True)
         self.name, self.beat = "dispatcher", time.monotonic()
@@ -67,7 +68,7 @@ class Dispatcher:
     def stop(self) -> None:
         """Claim nothing more; returns when the thread has ended."""
         self._leaving.set()
-        self._installation.bell.ring(QUEUE)
+        self._installation.bell.ring(QUEUE, SLOT)
         if self._thread.is_alive():
             self._thread.join()
 
@@ -82,8 +83,8 @@ class Dispatcher:
             self._launchers(stack.components["orchestrator"]).stop(run_id)
 
     def _work(self) -> None:
-        pause = 0.0
-        with self._installation.bell.subscribe(QUEUE) as rung:
+        pause, bell = 0.0, self._installation.bell
+        with bell.subscribe(QUEUE) as rung, bell.subscribe(SLOT) as freed:
             while not self._leaving.wait(pause):
                 self.beat = time.monotonic()
                 try:
@@ -98,7 +99,10 @@ class Dispatcher:
                 pause = 0.0 if all(launched) else min(LONGEST_PAUSE, 2 * pause or 0.05)
                 if not orders:
                     begun = time.monotonic()
-                    rung.wait(self._longest_wait())
+                    if self._full:  # what is queued now changes nothing
+                        freed.wait(POLL)
+                    else:
+                        rung.wait(self._longest_wait())
                     pause = max(pause, begun + REST - time.monotonic())
 
     def _longest_wait(self) -> float:
@@ -113,14 +117,17 @@ class Dispatcher:
 
     def _claim(self) -> list[_Order]:
         settings, db = self._installation.settings, self._installation.db
+        self._full = False
         if self._installation.draining.is_set():
             return []
         with db.read() as session:  # most looks find nothing to do or no slot, and reading takes no lock
-            if not stored.has_queued(session) or stored.count_active(session) >= settings.runs_at_once:
+            self._full = stored.count_active(session) >= settings.runs_at_once
+            if self._full or not stored.has_queued(session):
                 return []
         with db.write() as session:
             free = settings.runs_at_once - stored.count_active(session)
-            if free <= 0:
+            self._full = free <= 0
+            if self._full:
                 return []
             at = now()
             expires = at + timedelta(seconds=settings.lease)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Literal
 
-from penstock.control.bell import QUEUE
+from penstock.control.bell import QUEUE, SLOT
 from penstock.control.installation import Installation, now
 from penstock.control.runs import held_by_caller
 from penstock.errors import Conflict, NotFound, StaleFence
@@ -191,7 +191,7 @@ def _keep(ws: WriteSession, installation: Installation, before: Progress, after:
     artifacts.note_uses(ws, [use for event in news for use in _uses(after.run.id, event)])
     logs.append(ws, after.run.id, [line for event in news for line in event.lines])
     events.append(ws, after.run.id, [*_told(news), *_history(before, after, changed)])
-    topics = [after.run.id] + ([QUEUE] if after.run.lease_owner is None else [])
+    topics = [after.run.id] + ([QUEUE, SLOT] if after.run.lease_owner is None else [])
     ws.after_commit(lambda: installation.bell.ring(*topics))
     if after.run.state is not before.run.state:
         ws.after_commit(lambda: installation.changed(after.run))

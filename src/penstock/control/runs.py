@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from penstock.control import callbacks, chains, flow, idempotency, plans, snapshots
-from penstock.control.bell import QUEUE
+from penstock.control.bell import QUEUE, SLOT
 from penstock.control.installation import Installation, now
 from penstock.control.targets import Target, prepare
 from penstock.errors import Conflict, found
@@ -285,7 +285,8 @@ def _note(ws: WriteSession, installation: Installation, run: Run, *, new: bool =
     """Write the state into the run's history, and wake those who wait for it once it is committed."""
     entry = events.Entry(at=now(), type=f"run_{run.state}", data={"reason": run.reason})
     events.append(ws, run.id, [entry], new=new)
-    ws.after_commit(lambda: installation.bell.ring(run.id, QUEUE))
+    topics = (run.id, QUEUE) if new else (run.id, QUEUE, SLOT)
+    ws.after_commit(lambda: installation.bell.ring(*topics))
     if run.state.terminal:
         ws.after_commit(lambda: installation.changed(run))
 

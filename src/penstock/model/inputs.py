@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import jsonschema_rs
-
 from penstock.errors import InvalidInput, fault, pointer, unescaped
+from penstock.model.check import schema_faults
 from penstock.model.configuration import PipelineRunConfiguration, StepConfiguration, laid_over
 from penstock.model.graph import Invocation
 from penstock.model.run import Run
-from penstock.model.secret import ADVICE
-from penstock.model.secret import SCHEMA as SECRET
 from penstock.model.snapshot import Snapshot
 from penstock.model.terms import Layer, Terms, refused, visible
+
+_NOTHING = PipelineRunConfiguration()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,25 +71,24 @@ def resolve(
     faults: list[dict[str, Any]] = []
     said_of_it = layers(terms, given, at=at, revision=revision)
     for layer in said_of_it if under is None else [*said_of_it[:-1], under, said_of_it[-1]]:
+        if layer.configuration == _NOTHING:
+            continue
         faults += _layer_faults(snapshot, terms, layer)
         said, origins = _without_outdone(snapshot, said, origins, layer.configuration)
         said, origins = laid_over(said, layer.configuration), origins | _origins(layer.configuration, layer.origin)
-    locked = PipelineRunConfiguration(parameters=dict(terms.locked))
-    said, origins = _without_outdone(snapshot, said, origins, locked)
-    said, origins = laid_over(said, locked), origins | _origins(locked, "lock")
+    if terms.locked:
+        locked = PipelineRunConfiguration(parameters=dict(terms.locked))
+        said, origins = _without_outdone(snapshot, said, origins, locked)
+        said, origins = laid_over(said, locked), origins | _origins(locked, "lock")
     return _effective(snapshot, said, origins, faults, visible(schema, terms))
 
 
 def _layer_faults(snapshot: Snapshot, terms: Terms, layer: Layer) -> list[dict[str, Any]]:
     """What is wrong with the values of one layer. Callers learn nothing of parameters that are hidden from them."""
     schema, given = snapshot.content.parameter_schema, layer.configuration
-    if layer.origin == "request":
-        schema = {
-            **schema,
-            "properties": {k: v for k, v in schema.get("properties", {}).items() if k not in terms.hidden},
-        }
+    unseen = terms.hidden if layer.origin == "request" else ()
     faults = [
-        *_pipeline_faults(schema, given.parameters),
+        *_pipeline_faults(schema, given.parameters, unseen),
         *_step_faults(snapshot, {step: one.parameters for step, one in given.steps.items()}),
     ]
     own = [{**one, "pointer": pointer(*layer.at) + one["pointer"]} for one in faults]
@@ -105,10 +102,13 @@ def _without_outdone(
     gone = [
         (one.id, argument)
         for one in snapshot.content.graph.invocations
+        if one.id in said.steps
         for parameter in above.parameters
         for argument in one.forwards(parameter)
-        if one.id in said.steps and argument in said.steps[one.id].parameters
+        if argument in said.steps[one.id].parameters
     ]
+    if not gone:
+        return said, origins
     steps = dict(said.steps)
     for step, argument in gone:
         kept = {name: value for name, value in steps[step].parameters.items() if name != argument}
@@ -231,14 +231,16 @@ def _origins(said: PipelineRunConfiguration, origin: str) -> dict[str, str]:
     return flat
 
 
-def _pipeline_faults(schema: Mapping[str, Any], given: Mapping[str, Any]) -> list[dict[str, Any]]:
-    allowed = list(schema.get("properties", {}))
+def _pipeline_faults(
+    schema: Mapping[str, Any], given: Mapping[str, Any], unseen: Collection[str] = ()
+) -> list[dict[str, Any]]:
+    allowed = [name for name in schema.get("properties", {}) if name not in unseen]
     unknown = [
         fault(pointer("parameters", name), "The pipeline has no such parameter.", allowed=allowed, given=name)
         for name in given
         if name not in allowed
     ]
-    return unknown + _schema_faults(schema, {k: v for k, v in given.items() if k in allowed}, ("parameters",))
+    return unknown + schema_faults(schema, {k: v for k, v in given.items() if k in allowed}, ("parameters",))
 
 
 def _step_faults(snapshot: Snapshot, steps: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -282,90 +284,7 @@ def _argument_faults(invocation: Invocation, given: Mapping[str, Any]) -> list[d
             faults.append(fault(pointer(*at, name), f"This input is made by step {sources}; it is no parameter."))
         elif name not in allowed:
             faults.append(fault(pointer(*at, name), "The step has no such parameter.", allowed=allowed, given=name))
-    return faults + _schema_faults(invocation.schema, {k: v for k, v in given.items() if k in allowed}, at)
-
-
-def _schema_faults(schema: Mapping[str, Any], values: Mapping[str, Any], at: tuple[str, ...]) -> list[dict[str, Any]]:
-    """What is wrong with the values that were given; what is missing is judged elsewhere."""
-    deep = [name for name, value in values.items() if _is_deep(value)]
-    if deep:
-        return [fault(pointer(*at, name), f"It is nested more than {_DEEPEST} levels deep.") for name in deep]
-    if not values:
-        return []
-    partial = _exact({key: value for key, value in schema.items() if key != "required"})
-    validator = jsonschema_rs.Draft202012Validator(partial, validate_formats=True, keywords={_EXACT: _Exact})
-    hidden = {name for name, described in schema.get("properties", {}).items() if _holds_secret(described, schema)}
-    return [
-        _schema_fault(error, at, secret=bool(error.instance_path) and error.instance_path[0] in hidden)
-        for error in validator.iter_errors(dict(values))
-    ]
-
-
-_DEEPEST = 200
-"""Levels of lists and mappings in one value: what reads and copies values further on goes as deep, and not much deeper."""
-
-_EXACT = "x-penstock-exact"
-
-
-def _is_deep(value: Any) -> bool:
-    level = [value]
-    for _ in range(_DEEPEST + 1):
-        held = [one for one in level if isinstance(one, list | dict)]
-        level = [item for one in held for item in (one.values() if isinstance(one, dict) else one)]
-    return bool(level)
-
-
-class _Exact:
-    """For JSON Schema 1e300 is an integer; nobody wrote one, and Python takes no such number for it."""
-
-    def __init__(self, parent: Any, value: Any, path: Any) -> None:
-        """As the validator calls it."""
-
-    def validate(self, instance: Any) -> None:
-        """Raise for a number that was written with a point or an exponent and is too large to be exact."""
-        if isinstance(instance, float) and abs(instance) >= 2**63:
-            raise ValueError(f"{instance} is no exact integer: write all of its digits")
-
-
-def _exact(schema: Any) -> Any:
-    """`schema`, with integers held to be exact."""
-    if isinstance(schema, list):
-        return [_exact(one) for one in schema]
-    if not isinstance(schema, dict):
-        return schema
-    marked = {key: _exact(value) for key, value in schema.items()}
-    return marked | {_EXACT: True} if schema.get("type") == "integer" else marked
-
-
-def _holds_secret(described: Any, root: Mapping[str, Any], seen: frozenset[str] = frozenset()) -> bool:
-    """Whether a secret is given somewhere inside a value with this schema."""
-    if isinstance(described, list):
-        return any(_holds_secret(item, root, seen) for item in described)
-    if not isinstance(described, Mapping):
-        return False
-    if described.get("format") == SECRET["format"]:
-        return True
-    name = str(described.get("$ref", "")).rpartition("/")[2]
-    referred = root.get("$defs", {}).get(name) if name and name not in seen else None
-    return any(_holds_secret(one, root, seen | {name}) for one in (*described.values(), referred))
-
-
-def _schema_fault(error: jsonschema_rs.ValidationError, at: tuple[str, ...], *, secret: bool) -> dict[str, Any]:
-    """One of the validator's errors, with the values that are allowed where the schema lists them."""
-    where, value = pointer(*at, *error.instance_path), error.instance
-    if secret:  # no words of it, not even of what is wrong with it
-        return fault(where, ADVICE)
-    options = getattr(error.kind, "options", None)
-    if error.kind.name == "const":
-        options = [getattr(error.kind, "expected_value", None)]
-    if options is not None:
-        told = [one if isinstance(one, str) else json.dumps(one) for one in options]
-        return fault(where, f"{json.dumps(value)} is not one of the values.", allowed=told, given=str(value))
-    branches = getattr(error.kind, "context", None)
-    if branches:
-        reasons = dict.fromkeys(inner.message for branch in branches for inner in branch)
-        return fault(where, f"{'; '.join(reasons)}.")
-    return fault(where, f"{error.message}.")
+    return faults + schema_faults(invocation.schema, {k: v for k, v in given.items() if k in allowed}, at)
 
 
 def _lifted(snapshot: Snapshot, parameter: str, steps: Mapping[str, Mapping[str, Any]]) -> tuple[str, str] | None:

@@ -14,7 +14,7 @@ from fastapi.security import HTTPBearer
 from penstock.control import accounts, deployments, reach, sessions, trusts
 from penstock.control.audit import deed
 from penstock.control.installation import Installation
-from penstock.errors import Forbidden, Unauthenticated
+from penstock.errors import Forbidden, PenstockError, Unauthenticated
 from penstock.model.account import OWNER, Permission, Principal
 from penstock.server import cookies
 
@@ -101,6 +101,13 @@ CallbackReader = Annotated[Principal, may(Permission.READ, "callback")]
 CallbackRunner = Annotated[Principal, may(Permission.RUN, "callback")]
 ArtifactReader = Annotated[Principal, may(Permission.READ, "artifact", runs=True)]
 ArtifactRunner = Annotated[Principal, may(Permission.RUN, "artifact", runs=True)]
+
+
+def known(request: Request, here: Installation) -> Principal | None:
+    """The caller, whatever they may do here; None for somebody who cannot prove to be anybody. May ask the store."""
+    with suppress(PenstockError):
+        return _principal(request, here)
+    return None
 
 
 def _checked(request: Request, here: Installation, rule: Rule) -> Principal:

@@ -29,6 +29,7 @@ from penstock.server.browsers import CORS_EXPOSED, CORS_HEADERS, SafeHeaders, or
 from penstock.server.description import Application
 from penstock.server.edge import Edge
 from penstock.server.hosts import Hosts
+from penstock.server.noun import API
 from penstock.server.proxies import Proxies
 from penstock.server.rates import Rates
 from penstock.server.routes import (
@@ -197,7 +198,7 @@ def create_app(installation: Installation, *, url: str | None = None, leave: Lea
         generate_unique_id_function=_operation_id,
         docs_url=None,
         redoc_url=None,
-        openapi_url="/api/v1/openapi.json",
+        openapi_url=f"{API}/openapi.json",
         telemetry={"tracing": False, "metrics": False},
     )
     app.state.installation = installation
@@ -211,8 +212,8 @@ def create_app(installation: Installation, *, url: str | None = None, leave: Lea
     problems.install(app)
     app.include_router(health.router)
     for noun in _NOUNS:
-        app.include_router(noun.router, prefix="/api/v1")
-    app.include_router(users.own, prefix="/api/v1")
+        app.include_router(noun.router, prefix=API)
+    app.include_router(users.own, prefix=API)
     app.include_router(devices.page)
     return app
 

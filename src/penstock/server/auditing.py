@@ -6,13 +6,18 @@ from collections.abc import Awaitable, Callable
 
 from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
+from fastapi.exceptions import RequestValidationError
 
 from penstock.control import audit
 from penstock.control.audit import Deed, deed
+from penstock.control.targets import Target
 from penstock.errors import PenstockError
+from penstock.server import problems
+from penstock.server.access import known
 from penstock.server.cookies import SAFE, secret_in
 from penstock.server.logs import request_id
 from penstock.server.rates import Buckets
+from penstock.server.triggers import attempted, turned_away
 
 _REFUSED = (401, 403, 429)
 
@@ -32,12 +37,24 @@ async def watched(request: Request, handler: Callable[[Request], Awaitable[Respo
     token = deed.set(one)
     try:
         return await handler(request)
-    except PenstockError as error:
-        if not one.told and _worth(request, one, error) and not _budget.take(one.address or ""):
-            await run_in_threadpool(audit.refused, request.app.state.installation, one, error)
+    except (PenstockError, RequestValidationError) as error:
+        mistake = error if isinstance(error, PenstockError) else problems.told(request, error)
+        target = attempted(request)
+        if not one.told and (target is not None or _worth(request, one, mistake)):
+            await run_in_threadpool(_remember, request, one, target, mistake)
         raise
     finally:
         deed.reset(token)
+
+
+def _remember(request: Request, one: Deed, target: Target | None, error: PenstockError) -> None:
+    """Whoever is known and wanted to start a run has attempted it; of the others those who are worth it are remembered."""
+    here = request.app.state.installation
+    who = known(request, here) if target is not None and one.who is None else one.who
+    if target is not None and who is not None:
+        turned_away(here, target, who, error)
+    elif _worth(request, one, error) and not _budget.take(one.address or ""):
+        audit.refused(here, one, error)
 
 
 def _worth(request: Request, one: Deed, error: PenstockError) -> bool:

@@ -13,6 +13,9 @@ from starlette.types import Scope
 from penstock.model.strict_json import loads
 from penstock.server.auditing import watched
 
+API = "/api/v1"
+"""What all addresses of nouns begin with."""
+
 
 class StrictRequest(Request):
     """A request whose body is read by `loads`."""
@@ -46,9 +49,10 @@ class Noun(APIRouter):
 
     def __init__(self, prefix: str, tag: str) -> None:
         super().__init__(prefix=prefix, tags=[tag], route_class=StrictRoute)
+        self._address = f"{API}{prefix}"
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Whether one of the routes is meant."""
-        if self.prefix not in scope["path"]:
+        if not scope["path"].removeprefix(scope.get("root_path", "")).startswith(self._address):
             return Match.NONE, {}
         return super().matches(scope)

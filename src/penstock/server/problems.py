@@ -66,14 +66,19 @@ def _penstock_error(request: Request, error: Exception) -> Response:
 
 def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
+    return response(told(request, error), request.url.path)
+
+
+def told(request: Request, error: RequestValidationError) -> PenstockError:
+    """What FastAPI found wrong with a request, in our words."""
     details = error.errors()
     unreadable = next((one for one in details if one["type"] == "json_invalid"), None)
     if unreadable is not None:
         where = unreadable["loc"][-1]
         cause = unreadable.get("ctx", {}).get("error", "")
-        return response(MalformedRequest(f"The body is no JSON: {cause} (at character {where})."), request.url.path)
+        return MalformedRequest(f"The body is no JSON: {cause} (at character {where}).")
     faults = [_fault(request, one) for one in details]
-    return response(InvalidInput("The request does not fit what this address takes.", errors=faults), request.url.path)
+    return InvalidInput("The request does not fit what this address takes.", errors=faults)
 
 
 def _fault(request: Request, detail: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import Context, copy_context
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 from fastapi import Request, Response
@@ -68,6 +68,30 @@ class Trigger:
         cause = runs.cause_of(self.principal, direct=self.claim, parent_run_id=run_id, parent_step=step)
         cause = replace(cause, traceparent=self.traceparent)
         return cause if self.replay is None else replace(cause, kind="replay")
+
+
+Endpoint = TypeVar("Endpoint", bound=Callable[..., object])
+
+
+def starts(target: Callable[[Mapping[str, str]], Target]) -> Callable[[Endpoint], Endpoint]:
+    """Mark an endpoint that starts runs: also what never comes as far as `trigger` is an attempt, at what its address names."""
+
+    def mark(endpoint: Endpoint) -> Endpoint:
+        endpoint.target = target  # type: ignore[attr-defined]  # `attempted` reads it
+        return endpoint
+
+    return mark
+
+
+def attempted(request: Request) -> Target | None:
+    """What a request wants started, as far as its address says it; None if its route starts nothing."""
+    target = getattr(request.scope["route"].endpoint, "target", None)
+    return None if target is None else target(request.path_params)
+
+
+def turned_away(here: Installation, target: Target, who: Principal, error: PenstockError) -> None:
+    """Have it on record that an attempt was refused before it was looked at."""
+    _refused(here, Trigger(target, PipelineRunConfiguration(), who), runs.Options(), error)
 
 
 async def trigger(request: Request, here: Installation, wish: Trigger) -> Response:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from penstock.control import runs
+import pytest
+
+from penstock.control import dispatcher, journal, runs
 from penstock.control.dispatcher import Dispatcher
 from penstock.control.installation import Installation
 from penstock.errors import Unavailable
 from penstock.model.launch import Ticket
-from penstock.model.run import RunState
+from penstock.model.run import Failure, RunState
+from penstock.store import runs as stored
 from tests.unit.control.conftest import House
 
 
@@ -42,12 +45,12 @@ class Notebook:
 
 
 def dispatching(here: Installation, launcher: Notebook, act: Callable[[], None]) -> None:
-    dispatcher = Dispatcher(here, lambda _: launcher)
-    dispatcher.start()
+    working = Dispatcher(here, lambda _: launcher)
+    working.start()
     try:
         act()
     finally:
-        dispatcher.stop()
+        working.stop()
 
 
 def test_queued_runs_are_launched_oldest_first_with_their_values(daily: House) -> None:
@@ -99,12 +102,34 @@ def test_a_launch_that_fails_is_tried_again_with_a_new_fence(daily: House) -> No
 
 def test_the_process_of_a_cancelled_run_is_stopped_by_its_launcher(daily: House) -> None:
     launcher = Notebook()
-    dispatcher = Dispatcher(daily.here, lambda _: launcher)
+    stopper = Dispatcher(daily.here, lambda _: launcher)
     daily.start()
     run = daily.claim()
-    dispatcher.stop_run(run.id)
+    stopper.stop_run(run.id)
     assert launcher.stopped == []
     with daily.here.db.write() as session:
         runs.cancel(session, daily.here, run.id)
-    dispatcher.stop_run(run.id)
+    stopper.stop_run(run.id)
     assert launcher.stopped == [run.id]
+
+
+def test_a_freed_slot_wakes_the_dispatcher_while_all_slots_are_taken(
+    daily: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        dispatcher, "POLL", 3600.0
+    )  # without a wake-up nothing would come within the patience of the test
+    object.__setattr__(daily.here.settings, "parallel_runs", 1)
+    launcher = Notebook()
+
+    def act() -> None:
+        for count in (1, 2, 3):
+            daily.start()
+            if count > 1:
+                with daily.here.db.write() as session:
+                    last = stored.get(session, launcher.tickets[-1].run_id)
+                    cancelled = runs.cancel(session, daily.here, last.id)
+                    journal.lose(session, daily.here, cancelled, Failure(type="Gone", message="gone"))
+            launcher.wait_for(count)
+
+    dispatching(daily.here, launcher, act)

@@ -29,7 +29,7 @@ from penstock.server.access import (
 from penstock.server.bodies import SOUGHT, ListQuery, Page, Strict, answer, listing
 from penstock.server.noun import Noun
 from penstock.server.template_openapi import describe
-from penstock.server.triggers import CallbackUrl, Trigger, plain, trigger
+from penstock.server.triggers import CallbackUrl, Trigger, plain, starts, trigger
 from penstock.store import templates as stored
 
 router = Noun("/run_templates", "run templates")
@@ -233,6 +233,7 @@ def plan_template(
 
 
 @router.post("/{reference}/runs", response_model=Run, status_code=202)
+@starts(lambda path: Target(template=path["reference"]))
 async def run_template(
     request: Request,
     here: Here,

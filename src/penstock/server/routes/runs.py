@@ -34,6 +34,7 @@ from penstock.server.triggers import (
     ParentStep,
     Trigger,
     plain,
+    starts,
     stop,
     trigger,
     wait_for_end,
@@ -115,6 +116,7 @@ class EventQuery(ListQuery):
 
 
 @router.post("", response_model=Run, status_code=202)
+@starts(lambda _: Target())
 async def start_run(request: Request, here: Here, who: Starter, wanted: StartRun) -> Response:
     """Start a run of a template, a snapshot or a pipeline."""
     target = Target(template=wanted.template, snapshot=wanted.snapshot_id, pipeline=wanted.pipeline)
@@ -218,6 +220,7 @@ def cancel_run(
 
 
 @router.post("/{reference}/replay", response_model=Run, status_code=202)
+@starts(lambda path: Target(like=path["reference"]))
 async def replay_run(
     request: Request, here: Here, who: RunRunner, reference: str, wanted: ReplayRun | None = None
 ) -> Response:
