@@ -77,3 +77,15 @@ def test_from_the_command_line(site: Site, known: dict[str, Any]) -> None:
     assert "lab" in site.penstock("pipeline", "list", "--search", "LAB").stdout
     rehearsed = site.penstock("run", "replay-many", "--search", "crossing zebra", "--dry-run", "-o", "json").stdout
     assert [one["name"] for one in json.loads(rehearsed)["items"]] == [known["named"]["name"]]
+
+
+def test_tags_are_put_on_and_taken_off(site: Site) -> None:
+    site.template(f"{PIPELINES / 'lab.py'}:lab", "tagged")
+    run = site.ended(site.trigger("tagged")["id"])
+    told = site.penstock("run", "tag", run["name"], "--add", "good", "--add", "kept").stderr
+    assert told == f"Run {run['name']} has the tags: good, kept.\n"
+    assert [one["id"] for one in site.get("/runs", tag=["good", "kept"])["items"]] == [run["id"]]
+    left = site.penstock("run", "tag", run["name"], "--remove", "kept", "-o", "json").stdout
+    assert json.loads(left) == {"tags": ["good"]}
+    assert site.penstock("run-template", "tag", "tagged", "--add", "prod-ready").stderr.count("prod-ready") == 1
+    assert [one["name"] for one in site.get("/run_templates", tag="prod-ready")["items"]] == ["tagged"]

@@ -23,6 +23,10 @@ OutputOption = Annotated[
 SizeOption = Annotated[int, typer.Option("--size", min=1, max=200, help="Items on a page.")]
 CursorOption = Annotated[str | None, typer.Option("--cursor", help="Where the page before ended.")]
 TagFilter = Annotated[list[str], typer.Option("--tag", help="With this tag. May be given repeatedly.")]
+AddOption = Annotated[list[str], typer.Option("--add", metavar="TAG", help="Put it on. May be given repeatedly.")]
+RemoveOption = Annotated[
+    list[str], typer.Option("--remove", metavar="TAG", help="Take it off. May be given repeatedly.")
+]
 WordsFilter = Annotated[str | None, typer.Option("--search", "-q", help="With these words in the name.")]
 PipelineFilter = Annotated[str | None, typer.Option("--pipeline", help="Only those of this pipeline (name or id).")]
 

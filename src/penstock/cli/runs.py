@@ -11,6 +11,7 @@ import typer
 
 from penstock.cli.inputs import collect
 from penstock.cli.options import (
+    AddOption,
     CallbackUrlOption,
     ConfigOption,
     CursorOption,
@@ -19,6 +20,7 @@ from penstock.cli.options import (
     ParamOption,
     PipelineFilter,
     Reference,
+    RemoveOption,
     RunNameOption,
     SizeOption,
     StepParamOption,
@@ -326,6 +328,18 @@ def diff(
         show_rows(found.differences, _DIFFERENCE_COLUMNS)
     elif not found.versions:
         say("Nothing is different.")
+
+
+@app.command()
+def tag(
+    run: Reference,
+    add: AddOption = [],  # noqa: B006  (Typer copies it)
+    remove: RemoveOption = [],  # noqa: B006
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Put tags on a run, or take them off, whether it has ended or not."""
+    noted = Client().runs.annotate(run, add_tags=add, remove_tags=remove)
+    done(f"Run {noted.name} has the tags: {', '.join(noted.tags) or 'none'}.", {"tags": noted.tags}, output)
 
 
 @app.command()

@@ -10,6 +10,7 @@ import typer
 
 from penstock.cli.inputs import as_yaml, collect, described
 from penstock.cli.options import (
+    AddOption,
     CallbackUrlOption,
     ConfigOption,
     CursorOption,
@@ -18,6 +19,7 @@ from penstock.cli.options import (
     ParamOption,
     PipelineFilter,
     Reference,
+    RemoveOption,
     RunNameOption,
     SizeOption,
     StepParamOption,
@@ -305,6 +307,19 @@ def terms(
         show_json(terms_said(found.terms))
     else:
         typer.echo(as_yaml(terms_said(found.terms)) or "{}\n", nl=False)
+
+
+@app.command()
+def tag(
+    template: Reference,
+    add: AddOption = [],  # noqa: B006  (Typer copies it)
+    remove: RemoveOption = [],  # noqa: B006
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Put tags on a run template, or take them off."""
+    noted = Client().templates.annotate(template, add_tags=add, remove_tags=remove)
+    told = f"Run template {noted.name} has the tags: {', '.join(noted.tags) or 'none'}."
+    done(told, {"tags": noted.tags}, output)
 
 
 @app.command()
