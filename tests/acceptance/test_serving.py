@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.acceptance.site_under_test import PATIENCE, eventually
+from tests.acceptance.service_under_test import Service, begun
+from tests.acceptance.site_under_test import eventually
 
 PIPELINES = Path(__file__).parent / "pipelines"
 Start = Callable[..., httpx.Client]
@@ -33,51 +30,20 @@ served = pipeline(on_init=load, name="served", settings={settings})(inner.functi
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     """A function that serves the pipeline under some settings, in the foreground, and returns a client of it."""
-    started: list[subprocess.Popen[bytes]] = []
-    clients: list[httpx.Client] = []
+    started: list[Service] = []
 
     def make(*arguments: str, **settings: Any) -> httpx.Client:
-        project = tmp_path_factory.mktemp("project")
-        (project / "served.py").write_text((PIPELINES / "served.py").read_text())
-        (project / "flat.py").write_text(FLAT.replace("{settings}", repr({"deployment": settings})))
-        said = project / "said"
-        with said.open("wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "penstock", "serve", "flat:served", "--port", "0", *arguments],
-                cwd=project,
-                env={**os.environ, "PENSTOCK_HOME": str(tmp_path_factory.mktemp("home"))},
-                stdout=output,
-                stderr=output,
-            )
-        started.append(process)
-        url = eventually(lambda: _url(said) or process.poll() is not None, what="the address")
-        assert isinstance(url, str), said.read_text()
-        client = httpx.Client(base_url=url, timeout=PATIENCE)
-        clients.append(client)
-
-        def ready() -> bool:
-            assert process.poll() is None, said.read_text()
-            try:
-                return client.get("/ready", timeout=1).status_code == 200
-            except httpx.HTTPError:
-                return False
-
-        eventually(ready, what="readiness")
-        client.headers["x-project"] = str(project)
-        return client
+        files = {
+            "served.py": (PIPELINES / "served.py").read_text(),
+            "flat.py": FLAT.replace("{settings}", repr({"deployment": settings})),
+        }
+        service = begun(tmp_path_factory.mktemp("project"), files, "flat:served", *arguments)
+        started.append(service)
+        service.client.headers["x-project"] = str(service.project)
+        return service.client
 
     yield make
-    for client in clients:
-        client.close()
-    for process in started:
-        process.send_signal(signal.SIGTERM)
-    for process in started:
-        assert process.wait(PATIENCE) == 0
-
-
-def _url(said: Path) -> str | None:
-    words = said.read_text().split()
-    return next((word for word in words if word.startswith("http://")), None)
+    assert [one.stop() for one in started] == [0] * len(started)
 
 
 @pytest.fixture(scope="module")

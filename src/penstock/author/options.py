@@ -9,7 +9,7 @@ from typing import Any, Generic
 
 from penstock.author.source import source_of
 from penstock.errors import AuthoringError, InvalidInput
-from penstock.model.configuration import C, CachePolicy, laid_over
+from penstock.model.configuration import C, CachePolicy, Settings, laid_over
 from penstock.model.reading import read
 
 HOOKS = ("on_start", "on_success", "on_failure", "on_end", "on_init", "on_cleanup")
@@ -29,7 +29,9 @@ class Options(Generic[C]):
             name: hook if isinstance(hook, str) else source_of(hook) for name, hook in self._hooks.items()
         }
         policy = self._said.cache_policy
-        named: C = replace(self._said, **hooks, cache_policy=None if policy is None else _named_policy(policy))
+        settings = named_functions(self._said.settings)
+        policy = None if policy is None else _named_policy(policy)
+        named: C = replace(self._said, **hooks, settings=settings, cache_policy=policy)
         return named
 
     def function(self, name: str) -> Callable[..., Any] | None:
@@ -42,7 +44,7 @@ class Options(Generic[C]):
 
     @cached_property
     def _functions(self) -> dict[str, Callable[..., Any]]:
-        given = [*self._hooks.values(), *_functions_of(self._said.cache_policy)]
+        given = [*self._hooks.values(), *_functions_of(self._said.cache_policy), *functions_in(self._said.settings)]
         return {source_of(one): one for one in given if callable(one)}
 
 
@@ -80,6 +82,36 @@ def _name(thing: Any) -> str:
     if isinstance(thing, str):
         return thing
     return str(thing.__name__) if _is_module(thing) else source_of(thing)
+
+
+def named_functions(settings: Settings) -> Settings:
+    """The same settings, with functions and classes of the deployment by their names."""
+    said = settings.deployment
+    if said is None:
+        return settings
+    members: dict[str, Any] = {name: _name_in_settings(getattr(said, name)) for name in _CALLED}
+    for name, member in _BROUGHT.items():
+        members[name] = tuple(
+            replace(one, **{member: _name_in_settings(getattr(one, member))}) for one in getattr(said, name)
+        )
+    return replace(settings, deployment=replace(said, **members))
+
+
+def functions_in(settings: Settings) -> list[Any]:
+    """The functions and classes that stand in the settings of the deployment."""
+    said = settings.deployment
+    if said is None:
+        return []
+    brought = [getattr(one, member) for name, member in _BROUGHT.items() for one in getattr(said, name)]
+    return [*(getattr(said, name) for name in _CALLED), *brought]
+
+
+_CALLED = ("startup_hook", "shutdown_hook")
+_BROUGHT = {"custom_endpoints": "handler", "custom_middlewares": "middleware", "app_extensions": "extension"}
+
+
+def _name_in_settings(thing: Any) -> str | None:
+    return thing if thing is None or isinstance(thing, str) else source_of(thing)
 
 
 def _is_module(thing: Any) -> bool:

@@ -91,7 +91,7 @@ def deploy(ws: WriteSession, installation: Installation, wish: Wish) -> NewDeplo
         made = _updated(ws, known, wish, own, at)
     key = _first_key(ws, made, wish, at)
     if key is not None and not made.auth:
-        made = replace(made, auth=True, updated=at)
+        made = _anew(replace(made, auth=True), at)
         deployments.save(ws, made)
     _tell(ws, installation)
     return NewDeployment(deployment=made, key=key)
@@ -118,14 +118,22 @@ def _updated(ws: WriteSession, known: Deployment, wish: Wish, own: DeploymentSet
         wanted="running",
     )
     if changed == known:
+        if known.state is DeploymentState.ERROR:
+            known = _anew(known, at)
+            deployments.save(ws, known)
         return known
     return _next(ws, replace(changed, updated=at), at)
+
+
+def _anew(known: Deployment, at: datetime) -> Deployment:
+    """The same, to be applied once more; what kept it from coming up may be gone."""
+    return replace(known, state=DeploymentState.PENDING, reason=None, updated=at)
 
 
 def _next(ws: WriteSession, changed: Deployment, at: datetime, note: str | None = None) -> Deployment:
     """The deployment under its next revision number."""
     number = deployments.last_revision(ws, changed.id) + 1
-    changed = replace(changed, revision=number, state=DeploymentState.PENDING, reason=None, updated=at)
+    changed = _anew(replace(changed, revision=number), at)
     deployments.save(ws, changed)
     _add_revision(ws, changed, at, note)
     return changed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import PurePosixPath
 from typing import Any, ClassVar, Literal
 
 from penstock.errors import InvalidInput, fault, pointer
@@ -94,10 +95,11 @@ class SecureHeadersConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EndpointSpec:
-    """A route of one's own. `handler` is a function, or its name (`module:function`).
+    """A route of one's own. `handler` is a function or class, or the name of one, or of an application (`module:attribute`).
 
-    With `native` it is an ASGI application or what FastAPI takes as an endpoint; otherwise it is called with the service and
-    `init_kwargs` first, and returns the endpoint.
+    With `native` it is what FastAPI takes as an endpoint, a class whose instances (made with `init_kwargs`) are called, or an
+    ASGI application that has all below `path`, whatever the method; otherwise it is called with the service and `init_kwargs`
+    first, and returns one of these. `extra_kwargs` go to FastAPI with the route.
     """
 
     __pydantic_config__: ClassVar[Any] = _STRICT
@@ -111,12 +113,16 @@ class EndpointSpec:
     extra_kwargs: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _check_path(self.path, "custom_endpoints")
+        _check_path(self.path, "path")
+        _check_callable(self.handler, "handler")
 
 
 @dataclass(frozen=True, kw_only=True)
 class MiddlewareSpec:
-    """An ASGI middleware: a class (or a function that takes the application), or its name. The lowest `order` is outermost."""
+    """An ASGI middleware: a class (or a function that takes the application), or its name. The lowest `order` is outermost.
+
+    `async def middleware(app, scope, receive, send)` is one, too. `native` makes no difference: all of them are ASGI.
+    """
 
     __pydantic_config__: ClassVar[Any] = _STRICT
 
@@ -125,6 +131,9 @@ class MiddlewareSpec:
     order: int = 0
     init_kwargs: dict[str, Any] = field(default_factory=dict)
     extra_kwargs: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_callable(self.middleware, "middleware")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +144,9 @@ class AppExtensionSpec:
 
     extension: Any
     extension_kwargs: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_callable(self.extension, "extension")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,6 +224,41 @@ class DeploymentSettings:
     log_level: Literal["critical", "error", "warning", "info", "debug", "trace"] = "info"
     uvicorn_kwargs: dict[str, Any] = field(default_factory=dict)
 
+    _UVICORN: ClassVar[tuple[str, ...]] = (
+        "access_log",
+        "date_header",
+        "forwarded_allow_ips",
+        "headers",
+        "limit_concurrency",
+        "limit_max_requests",
+        "limit_max_requests_jitter",
+        "proxy_headers",
+        "root_path",
+        "server_header",
+        "timeout_keep_alive",
+        "use_colors",
+    )
+    """Options of uvicorn that are the pipeline's to say; the others are the keeper's."""
+
+    _FASTAPI: ClassVar[tuple[str, ...]] = (
+        "contact",
+        "deprecated",
+        "license_info",
+        "openapi_external_docs",
+        "openapi_tags",
+        "redirect_slashes",
+        "responses",
+        "root_path",
+        "root_path_in_servers",
+        "separate_input_output_schemas",
+        "servers",
+        "strict_content_type",
+        "summary",
+        "swagger_ui_init_oauth",
+        "swagger_ui_parameters",
+        "terms_of_service",
+    )
+
     def __post_init__(self) -> None:
         singles = {name: (name,) for name in ENDPOINTS}
         endpoints = _chosen(self.include_default_endpoints, {**singles, **_GROUPS}, "include_default_endpoints")
@@ -221,6 +268,12 @@ class DeploymentSettings:
         for name in ("custom_endpoints", "custom_middlewares", "app_extensions"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         self._check_numbers()
+        for name in ("startup_hook", "shutdown_hook"):
+            if getattr(self, name) is not None:
+                _check_callable(getattr(self, name), name)
+        _check_directory(self.dashboard_files_path, "dashboard_files_path")
+        _check_names(self.uvicorn_kwargs, self._UVICORN, "uvicorn_kwargs")
+        _check_names(self.app_kwargs, self._FASTAPI, "app_kwargs")
         for one in fields(self):
             if one.name.endswith("_url_path") and one.name not in ("root_url_path", "api_url_path"):
                 _check_path(getattr(self, one.name), one.name)
@@ -260,6 +313,24 @@ class DeploymentSettings:
         api = "" if name in ("docs", "redoc") else self.api_url_path
         own: str = getattr(self, f"{name}_url_path")
         return f"{self.root_url_path}{api}{own}"
+
+
+def _check_callable(thing: Any, at: str) -> None:
+    named = isinstance(thing, str) and thing.strip()
+    if not named and (isinstance(thing, str) or not hasattr(thing, "__qualname__")):
+        raise _refuse(pointer(at), f"{thing!r} is neither a function or class, nor the name of one (module:attribute).")
+
+
+def _check_directory(path: str | None, at: str) -> None:
+    if path is not None and (not path or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts):
+        raise _refuse(pointer(at), f"'{path}' is no directory inside the code: write it relative to the code's root.")
+
+
+def _check_names(given: Mapping[str, Any], allowed: tuple[str, ...], at: str) -> None:
+    for name in given:
+        if name not in allowed:
+            mistake = fault(pointer(at, name), "This cannot be said here.", allowed=allowed, given=name)
+            raise InvalidInput(f"These deployment settings are not right: {at} has '{name}'.", errors=[mistake])
 
 
 def _check_path(path: str, name: str) -> None:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 import uvloop
@@ -30,6 +31,9 @@ from penstock.serve.tracking import Tracker
 
 LINGER = 3.0
 """Seconds for which a service that leaves waits for the next request on a connection that is there."""
+
+_OPTIONS: dict[str, Any] = {"access_log": False, "server_header": False, "timeout_keep_alive": 75}
+"""What holds for uvicorn where the settings say nothing else."""
 
 LAST_WORDS = 10.0
 """Seconds that telling the server of the last requests may take; what is not told then is told by the next process."""
@@ -53,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
             for name in plan.snapshot.content.environment.preload:
                 import_module(name)
             pipeline = load_source(plan.snapshot.content.source, directory)
-            serve(plan, pipeline, sock, spool=options.plan.parent / "spool", ready=ready)
+            serve(plan, pipeline, sock, code=directory, spool=options.plan.parent / "spool", ready=ready)
     except BaseException as error:  # importing user code can raise anything, and whoever started us must hear
         if isinstance(error, KeyboardInterrupt):
             return 0
@@ -65,10 +69,13 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def serve(plan: Plan, pipeline: Pipeline, sock: socket.socket, *, spool: Path, ready: int | None = None) -> None:
+def serve(
+    plan: Plan, pipeline: Pipeline, sock: socket.socket, *, code: Path, spool: Path, ready: int | None = None
+) -> None:
     """Serve `pipeline` on a listening socket until a signal says to stop. Raises what its `on_init` raises."""
     content, settings = plan.snapshot.content, plan.settings
     tracker = Tracker(plan, spool)
+    failures: list[BaseException] = []
     app = create_app(
         lambda loop: Service(plan, pipeline, track=tracker.add, measures=tracker.measures, loop=loop),
         settings,
@@ -76,6 +83,9 @@ def serve(plan: Plan, pipeline: Pipeline, sock: socket.socket, *, spool: Path, r
         description=content.description,
         keys=plan.keys,
         auth=plan.auth,
+        functions=pipeline.function_named,
+        code=code,
+        failed=failures.append,
     )
     leaving = asyncio.Event()
     config = uvicorn.Config(
@@ -84,12 +94,9 @@ def serve(plan: Plan, pipeline: Pipeline, sock: socket.socket, *, spool: Path, r
         http="httptools",
         ws="none",
         lifespan="on",
-        access_log=False,
         log_level=settings.log_level if settings.log_level != "info" else "warning",
-        server_header=False,
-        timeout_keep_alive=75,
         timeout_graceful_shutdown=round(settings.drain) or 1,
-        **settings.uvicorn_kwargs,
+        **(_OPTIONS | settings.uvicorn_kwargs),
     )
     server = _Server(config, ready, leaving)
     patches.install(tracker)
@@ -97,6 +104,10 @@ def serve(plan: Plan, pipeline: Pipeline, sock: socket.socket, *, spool: Path, r
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(server.serve(sockets=[sock]))
+    except SystemExit:  # uvicorn's word for a start that failed
+        if not failures:
+            raise
+        raise failures[0] from None
     finally:
         tracker.close(LAST_WORDS)
         patches.uninstall(tracker)

@@ -7,6 +7,7 @@ import hmac
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -52,23 +53,6 @@ class Keys:
         at = datetime.now(UTC)
         if not any(one.valid_until is None or one.valid_until > at for one in fitting):
             raise Unauthenticated("Send a key of this deployment: 'Authorization: Bearer <key>'.")
-
-
-class Guard:
-    """Endpoints of one's own, behind the keys."""
-
-    def __init__(self, app: ASGIApp, keys: Keys, paths: Callable[[Scope], bool]) -> None:
-        self._app, self._keys, self._guarded = app, keys, paths
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse who has no key, where one is asked for."""
-        if scope["type"] == "http" and self._guarded(scope):
-            try:
-                self._keys.check(scope)
-            except Unauthenticated as error:
-                await _refuse(error, scope, send)
-                return
-        await self._app(scope, receive, send)
 
 
 class Front:
@@ -131,18 +115,21 @@ class Parting:
 
 
 class FixedHeaders:
-    """The same headers on every answer that does not have them."""
+    """The same headers on every answer that does not have them; `pages` may run what they name, if anything may."""
 
-    def __init__(self, app: ASGIApp, headers: dict[str, str]) -> None:
+    def __init__(self, app: ASGIApp, headers: dict[str, str], pages: dict[str, bytes]) -> None:
         self._app = app
         self._headers = [(name.encode(), value.encode()) for name, value in headers.items()]
+        self._pages = pages
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Put them on."""
+        own = self._pages.get(scope.get("path", ""))
+        policy = [] if own is None else [(b"content-security-policy", own)]
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                given = message.get("headers", [])
+                given = [*message.get("headers", []), *policy]
                 there = {name for name, _ in given}
                 message["headers"] = [*given, *(one for one in self._headers if one[0] not in there)]
             await send(message)
@@ -155,18 +142,25 @@ def create_app(
 ) -> ASGIApp:
     """The application. `make` makes the service when its loop runs; `on_init` has ended before the first request comes.
 
-    `about` is what has to be known before: `title`, `description`, `keys`, and whether one is needed, `auth`.
+    `about` is what has to be known before: `title`, `description`, `keys`, and whether one is needed, `auth`; and
+    `functions`, which knows the functions that the pipeline was given by their names, and the directory of its `code`.
+    `failed` hears what keeps it from coming up.
     """
     keys = Keys(about.get("keys", ()), needed=about.get("auth", False))
+    functions: extensions.Functions = about.get("functions", lambda _: None)
     given: dict[str, Service] = {}
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         loop = asyncio.get_running_loop()
-        service = given["service"] = await loop.run_in_executor(None, make, loop)
-        app.state.service = service
-        await loop.run_in_executor(None, service.start)
-        extensions.extend(app, service, settings)
+        try:
+            service = given["service"] = await loop.run_in_executor(None, make, loop)
+            app.state.service = service
+            await loop.run_in_executor(None, service.start)
+            extensions.extend(app, service, settings, keys.check, functions)
+        except BaseException as error:
+            about.get("failed", _ignore)(error)
+            raise
         endpoints.bind(service)
         try:
             yield
@@ -186,6 +180,7 @@ def create_app(
         else None,
         openapi_url=f"{settings.root_url_path}/openapi.json",
         lifespan=lifespan,
+        max_body_size=settings.max_body,
         telemetry={"tracing": False, "metrics": False},
         **settings.app_kwargs,
     )
@@ -193,10 +188,9 @@ def create_app(
     app.add_exception_handler(HTTPException, _http_problem)
     endpoints = Endpoints(settings)
     _describe(app, given, settings)
-    playground.install(app, given, settings)
+    playground.install(app, given, settings, about.get("code", Path()))
     outer: ASGIApp = Front(app, endpoints.table(), keys)
-    outer = Guard(outer, keys, extensions.guarded(settings))
-    for middleware in extensions.middlewares(settings):
+    for middleware in extensions.middlewares(settings, functions):
         outer = middleware(outer)
     if "CORS" in settings.include_default_middleware:
         cors = settings.cors
@@ -208,8 +202,22 @@ def create_app(
             allow_credentials=cors.allow_credentials,
         )
     if "SECURE_HEADERS" in settings.include_default_middleware:
-        outer = FixedHeaders(outer, settings.secure_headers.headers())
+        outer = FixedHeaders(outer, settings.secure_headers.headers(), _pages(settings))
     return outer
+
+
+_DOCS = (
+    b"default-src 'none'; script-src https://cdn.jsdelivr.net 'unsafe-inline'; connect-src 'self'; img-src https: data:; "
+    b"style-src https://cdn.jsdelivr.net https://fonts.googleapis.com 'unsafe-inline'; font-src https://fonts.gstatic.com; "
+    b"worker-src blob:; frame-ancestors 'self'"
+)
+"""FastAPI's pages of documentation fetch themselves from there."""
+
+
+def _pages(settings: DeploymentSettings) -> dict[str, bytes]:
+    if settings.secure_headers.csp is not True:
+        return {}
+    return {settings.path("docs"): _DOCS, settings.path("redoc"): _DOCS}
 
 
 def _describe(app: FastAPI, given: dict[str, Service], settings: DeploymentSettings) -> None:
@@ -230,6 +238,10 @@ def _bearer(scope: Scope) -> str:
             kind, _, credential = value.decode("latin-1").partition(" ")
             return credential.strip() if kind.lower() == "bearer" else ""
     return ""
+
+
+def _ignore(_: BaseException) -> None:
+    pass
 
 
 async def _refuse(error: PenstockError, scope: Scope, send: Send) -> None:

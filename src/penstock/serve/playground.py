@@ -6,6 +6,7 @@ import base64
 import hashlib
 import html
 import json
+from contextlib import suppress
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -19,12 +20,12 @@ from penstock.serve.service import Service
 _PAGE = Path(__file__).with_name("playground.html")
 
 
-def install(app: FastAPI, given: dict[str, Service], settings: DeploymentSettings) -> None:
-    """Serve the page, if it is wanted. Raises `SourceNotFound` for files of one's own that are not there."""
+def install(app: FastAPI, given: dict[str, Service], settings: DeploymentSettings, code: Path) -> None:
+    """Serve the page, if it is wanted. Raises `SourceNotFound` for files of one's own that are not in `code`."""
     if "DASHBOARD" not in settings.include_default_endpoints:
         return
     if settings.dashboard_files_path is not None:
-        _own_files(app, settings)
+        _own_files(app, settings, code / settings.dashboard_files_path)
         return
 
     async def playground(_: Request) -> Response:
@@ -64,20 +65,20 @@ def _policy(page: str) -> str:
     )
 
 
-def _own_files(app: FastAPI, settings: DeploymentSettings) -> None:
-    root = Path(str(settings.dashboard_files_path)).resolve()
+def _own_files(app: FastAPI, settings: DeploymentSettings, directory: Path) -> None:
+    root = directory.resolve()
     if not (root / "index.html").is_file():
-        raise SourceNotFound(f"dashboard_files_path: there is no index.html in {root}.")
+        raise SourceNotFound(
+            f"dashboard_files_path: there is no index.html in '{settings.dashboard_files_path}' of the code."
+        )
     policy = {"content-security-policy": "default-src 'self' 'unsafe-inline' data: blob:; frame-ancestors 'self'"}
     api = (settings.api_url_path or "/api").lstrip("/") + "/"
 
     async def file(request: Request) -> Response:
         """A file; for a page of the application, which is no file, its index: it finds its own way from there."""
         path = request.path_params.get("path", "")
-        wanted = (root / path).resolve()
-        if not wanted.is_relative_to(root):
-            raise NotFound(f"Nothing is served under /{path}.")
-        if wanted.is_file():
+        wanted = _file_below(root, path)
+        if wanted is not None:
             return FileResponse(wanted, headers=policy)
         is_page = "text/html" in request.headers.get("accept", "") and "." not in path.rpartition("/")[2]
         if path and (not is_page or path.startswith(api)):
@@ -85,3 +86,12 @@ def _own_files(app: FastAPI, settings: DeploymentSettings) -> None:
         return FileResponse(root / "index.html", headers=policy)
 
     app.add_route(f"{settings.root_url_path}/{{path:path}}", file, include_in_schema=False)
+
+
+def _file_below(root: Path, path: str) -> Path | None:
+    """The file at `path`, if there is one. Raises `NotFound` for what lies elsewhere, and for what is no name of a file."""
+    with suppress(OSError, ValueError):
+        wanted = (root / path).resolve()
+        if wanted.is_relative_to(root):
+            return wanted if wanted.is_file() else None
+    raise NotFound(f"Nothing is served under /{path}.")

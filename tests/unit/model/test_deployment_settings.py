@@ -32,6 +32,11 @@ def test_paths_are_put_together() -> None:
         ({"invoke_url_path": "invoke"}, "/invoke_url_path"),
         ({"include_default_endpoints": ["DOCKS"]}, "/include_default_endpoints"),
         ({"uvicorn_workers": 2, "uvicorn_reload": True}, "/uvicorn_workers"),
+        ({"uvicorn_kwargs": {"reload": True}}, "/uvicorn_kwargs/reload"),
+        ({"app_kwargs": {"lifespan": None}}, "/app_kwargs/lifespan"),
+        ({"startup_hook": 5}, "/startup_hook"),
+        ({"dashboard_files_path": "/etc"}, "/dashboard_files_path"),
+        ({"dashboard_files_path": "site/../.."}, "/dashboard_files_path"),
     ],
 )
 def test_what_makes_no_sense_is_refused(given: dict[str, Any], pointer: str) -> None:
@@ -54,3 +59,34 @@ def test_a_pipeline_says_them_under_its_settings() -> None:
 def test_headers() -> None:
     assert SecureHeadersConfig(hsts="max-age=1", csp=False).headers()["strict-transport-security"] == "max-age=1"
     assert "content-security-policy" not in SecureHeadersConfig(csp=False).headers()
+
+
+def test_functions_are_kept_by_their_names_and_found_again() -> None:
+    def made() -> None:
+        """Nothing is to be done."""
+
+    said = {
+        "startup_hook": test_headers,
+        "shutdown_hook": "elsewhere:close",
+        "custom_endpoints": [{"path": "/x", "handler": made}],
+        "custom_middlewares": [{"middleware": SecureHeadersConfig}],
+        "app_extensions": [{"extension": test_headers}],
+    }
+    one = pipeline(settings={"deployment": said})(made)
+    named = one.configuration.settings.deployment
+    assert named is not None
+    assert named.startup_hook == f"{__name__}:test_headers"
+    assert named.shutdown_hook == "elsewhere:close"
+    assert named.custom_middlewares[0].middleware == "penstock.model.deployment_settings:SecureHeadersConfig"
+    assert one.function_named(named.startup_hook) is test_headers
+    assert one.function_named(named.custom_endpoints[0].handler) is made
+    assert one.function_named("elsewhere:close") is None
+
+
+def test_what_has_no_name_is_refused_where_it_stands() -> None:
+    def made() -> None:
+        """Nothing is to be done."""
+
+    with pytest.raises(AuthoringError) as raised:
+        pipeline(settings={"deployment": {"custom_endpoints": [{"path": "/x", "handler": object()}]}})(made)
+    assert [one["pointer"] for one in raised.value.errors] == ["/settings/deployment/custom_endpoints/0/handler"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import ipaddress
 import json
 import os
 import shutil
@@ -30,14 +31,15 @@ _SECRET = ("PENSTOCK_API_KEY", "PENSTOCK_DATABASE_URL", "PENSTOCK_URL")
 class LocalDeployer:
     """The deployer `local`. `home` is the directory of the installation.
 
-    A service listens on `address`, on `port` if one is said, else on the one of the deployment settings, else on the next
-    of `port_range` that is free; with `allocate_port_if_busy` also where the wanted one is taken. It keeps its port.
+    A service listens on `address` and `port`; where one of them is not said, on the one of the deployment settings. Is the
+    port taken, then with `allocate_port_if_busy` on the next of `port_range` that is free. It keeps its port. Other machines
+    are let in only where callers need a key.
     """
 
     def __init__(
         self,
         home: str,
-        address: str = "127.0.0.1",
+        address: str | None = None,
         port: int | None = None,
         allocate_port_if_busy: bool = True,
         port_range: list[int] | tuple[int, int] = (8000, 65535),
@@ -54,13 +56,19 @@ class LocalDeployer:
 
     def apply(self, plan: Plan) -> None:
         """See `Deployer`."""
+        host = self._address or plan.host
+        if not (plan.auth or _is_loopback(host)):
+            raise InvalidInput(
+                f"A service on {host} is open to other machines: make it a key first, or leave it on 127.0.0.1.",
+                errors=[fault("/settings/uvicorn_host", "Callers need no key here.")],
+            )
         directory = self._directory(plan.deployment_id)
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         _written(directory / "plan.json", msgspec.json.encode(plan))
         if self._alive(directory):
             self._signal(directory, signal.SIGHUP)
             return
-        place = {"host": self._address, "ports": self._wanted(plan)}
+        place = {"host": host, "ports": self._wanted(plan)}
         _written(directory / "place.json", msgspec.json.encode(place))
         with suppress(FileNotFoundError):
             state = _read(directory / "state.json")
@@ -80,7 +88,7 @@ class LocalDeployer:
             failed = told.get("state") == "error" and told.get("pid") is None
             state = DeploymentState.ERROR if failed else DeploymentState.ABSENT
             return Standing(state=state, reason=told.get("error") if failed else None)
-        host = told["host"]
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(told["host"], told["host"])  # noqa: S104  # names this machine
         url = f"http://[{host}]:{told['port']}" if ":" in host else f"http://{host}:{told['port']}"
         if told["state"] == DeploymentState.ABSENT:  # it is going, and not gone yet
             return Standing(state=DeploymentState.PENDING)
@@ -154,6 +162,13 @@ class LocalDeployer:
         finally:
             os.close(handle)
         return False
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _read(path: Path) -> dict[str, Any]:
