@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from functools import partial
 from typing import TypeVar
 
 from penstock.control import callbacks, outbound
+from penstock.control.background import Background
 from penstock.control.bell import ENDED
 from penstock.control.installation import Installation, now
 from penstock.errors import NotFound, PenstockError
@@ -40,33 +40,14 @@ LAST_ANSWERS = 2.0
 """Seconds that receivers have to answer once the server leaves; what they do not answer is sent again by the next one."""
 
 
-class Deliverer:
+class Deliverer(Background):
     """One thread. What it takes is leased: if this server is lost, another one (or its next start) sends it again."""
 
     def __init__(self, installation: Installation, context: ssl.SSLContext | None = None) -> None:
-        self._installation = installation
+        super().__init__(installation, "deliverer", (ENDED,))
         self._allowed = allowed_by(installation.settings)
         self._context = context
-        self._leaving = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="penstock-deliverer", daemon=True)
         self._under_way: dict[asyncio.Task[None], str] = {}
-        self.name, self.beat = "deliverer", time.monotonic()
-
-    @property
-    def alive(self) -> bool:
-        """Whether the thread is there."""
-        return self._thread.is_alive()
-
-    def start(self) -> None:
-        """Begin to deliver."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Begin nothing more; returns when what is under way has ended, or was put back."""
-        self._leaving.set()
-        self._installation.bell.ring(ENDED)
-        if self._thread.is_alive():
-            self._thread.join()
 
     def _work(self) -> None:
         with ThreadPoolExecutor(4, thread_name_prefix="penstock-callback") as pool:

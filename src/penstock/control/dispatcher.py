@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from penstock.control import journal, runs, snapshots
+from penstock.control.background import Background
 from penstock.control.bell import QUEUE, SLOT
 from penstock.control.installation import Installation, now
 from penstock.errors import PenstockError
@@ -44,33 +44,14 @@ class _Order:
     launcher: Component
 
 
-class Dispatcher:
+class Dispatcher(Background):
     """One thread. Slots are the runs that hold a live lease, counted in the store at every claim."""
 
     def __init__(self, installation: Installation, launchers: Callable[[Component], Launcher]) -> None:
-        self._installation = installation
+        super().__init__(installation, "dispatcher", (QUEUE, SLOT))
         self._launchers = launchers
         self._snapshots: OrderedDict[str, tuple[Snapshot, Stack]] = OrderedDict()
         self._full = False  # the last look found no slot free
-        self._leaving = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="penstock-dispatcher", daemon=True)
-        self.name, self.beat = "dispatcher", time.monotonic()
-
-    @property
-    def alive(self) -> bool:
-        """Whether the thread is there."""
-        return self._thread.is_alive()
-
-    def start(self) -> None:
-        """Begin to claim."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Claim nothing more; returns when the thread has ended."""
-        self._leaving.set()
-        self._installation.bell.ring(QUEUE, SLOT)
-        if self._thread.is_alive():
-            self._thread.join()
 
     def stop_run(self, run_id: str) -> None:
         """Have the process of a cancelled run stopped now, without waiting for the next heartbeat."""

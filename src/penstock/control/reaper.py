@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from datetime import timedelta
 
 from penstock.control import audit, journal
+from penstock.control.background import Background
 from penstock.control.health import STALL
 from penstock.control.installation import Installation, now
 from penstock.errors import PenstockError
@@ -17,30 +17,12 @@ from penstock.store import devices, runs, sessions, trusts, users
 log = logging.getLogger("penstock.reaper")
 
 
-class Reaper:
+class Reaper(Background):
     """One thread. The server's own absence counts against nobody: after a start, or a sleep, it waits one lease first."""
 
     def __init__(self, installation: Installation) -> None:
-        self._installation = installation
-        self._leaving = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="penstock-reaper", daemon=True)
-        self.name, self.beat = "reaper", time.monotonic()
+        super().__init__(installation, "reaper")
         self._purged = time.monotonic()
-
-    @property
-    def alive(self) -> bool:
-        """Whether the thread is there."""
-        return self._thread.is_alive()
-
-    def start(self) -> None:
-        """Begin to look."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Look no more; returns when the thread has ended."""
-        self._leaving.set()
-        if self._thread.is_alive():
-            self._thread.join()
 
     def reap(self) -> int:
         """Treat every lapsed lease once; how many there were."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
 
+from penstock.control.background import Background
 from penstock.control.health import STALL
 from penstock.control.installation import Installation, now
 from penstock.errors import PenstockError
@@ -121,29 +121,11 @@ def _archives(installation: Installation, before: datetime) -> Iterator[tuple[st
             yield "code_archives", int(removed)
 
 
-class Sweeper:
+class Sweeper(Background):
     """One thread, which sweeps now and then. Of several servers on one database one does it."""
 
     def __init__(self, installation: Installation) -> None:
-        self._installation = installation
-        self._leaving = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="penstock-sweeper", daemon=True)
-        self.name, self.beat = "sweeper", time.monotonic()
-
-    @property
-    def alive(self) -> bool:
-        """Whether the thread is there."""
-        return self._thread.is_alive()
-
-    def start(self) -> None:
-        """Begin to sweep."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Sweep no more; returns when the thread has ended."""
-        self._leaving.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        super().__init__(installation, "sweeper")
 
     def _work(self) -> None:
         swept = time.monotonic()

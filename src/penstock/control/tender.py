@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from datetime import datetime
 
 from penstock.control import deployments as control
+from penstock.control.background import Background
 from penstock.control.installation import Installation
 from penstock.errors import PenstockError
 from penstock.model.deployment import Deployment, DeploymentState, Standing
@@ -25,31 +25,12 @@ SOON = 0.1
 """The same while one of them is coming up or going down."""
 
 
-class Tender:
+class Tender(Background):
     """One thread. Everything that it does may be done twice, so several servers may have one each."""
 
     def __init__(self, installation: Installation, deployers: Callable[[Component], Deployer]) -> None:
-        self._installation = installation
+        super().__init__(installation, "tender", (control.CHANGED,))
         self._deployers = deployers
-        self._leaving = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="penstock-tender", daemon=True)
-        self.name, self.beat = "tender", time.monotonic()
-
-    @property
-    def alive(self) -> bool:
-        """Whether the thread is there."""
-        return self._thread.is_alive()
-
-    def start(self) -> None:
-        """Begin to see to deployments."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """See to nothing more; what runs goes on. Returns when the thread has ended."""
-        self._leaving.set()
-        self._installation.bell.ring(control.CHANGED)
-        if self._thread.is_alive():
-            self._thread.join()
 
     def _work(self) -> None:
         with self._installation.bell.subscribe(control.CHANGED) as rung:
