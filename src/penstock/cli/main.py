@@ -22,6 +22,7 @@ COMMANDS = {
     "down": ("server", "Stop the server of this machine."),
     "status": ("server", "Say which server is in use, and whether it answers."),
     "server": ("upgrades", "Upkeep of the server's database."),
+    "db": ("databases", "Check, copy, upgrade and move the database."),
     "login": ("server", "Use the server at a URL from now on."),
     "logout": ("server", "Use the server of this machine again."),
     "serve": ("serve", "Serve a pipeline in the foreground, for development."),

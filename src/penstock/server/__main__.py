@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
-import fcntl
 import json
 import logging
 import os
@@ -14,17 +12,15 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import TextIO
 
-import msgspec
 import uvicorn
 import uvloop
 from fastapi.concurrency import run_in_threadpool
 
 from penstock.control import runs as control
-from penstock.control import upgrades, users
+from penstock.control import users
 from penstock.control.installation import Installation
 from penstock.errors import PenstockError
 from penstock.model.launch import socket_path
@@ -32,12 +28,12 @@ from penstock.model.run import CLAIMED, RunState
 from penstock.server import logs
 from penstock.server.app import create_app, open_installation
 from penstock.server.doors import Server, tcp_socket, tls, unix_socket
+from penstock.server.locks import only_server
 from penstock.server.protocol import Protocol
 from penstock.server.routes.server import StopServer
 from penstock.settings import Settings
 from penstock.store import callbacks, runs
 from penstock.store.paging import Window
-from penstock.store.session import Database
 from penstock.version import VERSION
 
 log = logging.getLogger("penstock.server")
@@ -55,38 +51,15 @@ def main(arguments: list[str] | None = None) -> int:
     """Serve until told to leave. The exit status is 0 then, and 1 if the server could not start."""
     options = _parser().parse_args(arguments)
     settings = Settings.load()
-    if options.upgrade:
-        return _upgrade(settings, check=options.upgrade == "check")
     ready = os.fdopen(options.ready_fd, "w") if options.ready_fd is not None else None
     try:
         logs.configure(settings.log_format)
-        with _only_server(settings):
+        with only_server(settings.home, _PATIENCE):
             _serve(settings, options, ready)
     except Exception as error:  # noqa: BLE001  # whoever started us must hear of it, whatever it is
         _tell(f"The server of {settings.home} could not start: {error}", ready)
         return 1
     return 0
-
-
-def _upgrade(settings: Settings, *, check: bool) -> int:
-    """Print as JSON what this release makes of the database, which is changed only unless this is a `check`."""
-    try:
-        db = Database(settings.database)
-        if check and not _exists(settings):
-            raise PenstockError(f"There is no database {db.where} yet.")
-        rehearsal = upgrades.rehearse(db, settings.home / "code")
-        if not check:
-            db.migrate()
-    except PenstockError as error:
-        print(error.detail, file=sys.stderr)
-        return 1
-    print(msgspec.json.encode(rehearsal).decode())
-    return 0
-
-
-def _exists(settings: Settings) -> bool:
-    """A database on a server is asked; a file that is not there must not be made by looking."""
-    return bool(settings.database_url) or (settings.home / "penstock.db").exists()
 
 
 def _tell(why: str, ready: TextIO | None) -> None:
@@ -106,33 +79,10 @@ def _parser() -> argparse.ArgumentParser:
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--foreground", action="store_true", help="serve TCP besides the socket, and say where")
     how.add_argument("--background", action="store_true", help="serve the socket alone, and leave when idle for long")
-    how.add_argument(
-        "--upgrade", choices=("check", "now"), help="bring the database up to this release, or say what that does"
-    )
     parser.add_argument("--host", default=None)
     parser.add_argument("--port", type=int, default=None)
     parser.add_argument("--ready-fd", type=int, default=None, help=argparse.SUPPRESS)
     return parser
-
-
-@contextlib.contextmanager
-def _only_server(settings: Settings) -> Iterator[None]:
-    """Hold the lock of this home's server. Another one may just be leaving: it is given some time."""
-    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle = os.open(settings.home / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        deadline = time.monotonic() + _PATIENCE
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise PenstockError("another server of this home is running; `penstock down` stops it.") from None
-                time.sleep(0.02)  # flock has no timeout of its own
-        yield
-    finally:
-        os.close(handle)
 
 
 def _serve(settings: Settings, options: argparse.Namespace, ready: TextIO | None) -> None:

@@ -64,6 +64,7 @@ from penstock.settings import Settings
 from penstock.stack.contracts import ArtifactStore, Deployer, Launcher
 from penstock.stack.registry import build
 from penstock.store import stacks as stored
+from penstock.store.databases import refuse_moved
 from penstock.store.session import Database
 from penstock.version import VERSION
 
@@ -96,6 +97,7 @@ _NOUNS = (
 def open_installation(settings: Settings, address: str) -> Installation:
     """Open the store of this home, bringing its schema up to date, and make what every installation has."""
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    refuse_moved(settings.database)
     db = Database(settings.database)
     db.migrate()
     installation = Installation(

@@ -89,6 +89,11 @@ def _from_server(error: DBAPIError, state: str, where: str) -> PenstockError:
     return PenstockError(f"The database {where} refused a statement (SQLSTATE {state or 'unknown'}).")
 
 
+def translate_sqlite(error: sqlite3.Error, where: str) -> PenstockError:
+    """The error to raise for one of the driver itself, where SQLAlchemy is not in between."""
+    return _from_sqlite(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR), where)
+
+
 def translate_file(error: OSError, path: Path) -> PenstockError:
     """The error to raise for a file at `path` that could not be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
