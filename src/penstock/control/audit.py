@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from penstock.control.installation import Installation, now
-from penstock.errors import PenstockError
+from penstock.errors import PenstockError, StorageFull, Unavailable
 from penstock.ids import new_id
 from penstock.model.account import Principal
 from penstock.model.audit import GENESIS, Entry, Mark, Verdict, broken, chained
@@ -109,8 +109,11 @@ def not_started(ws: WriteSession, cause: Cause, target: str, error: PenstockErro
 
 
 def refused(installation: Installation, refusal: Deed, error: PenstockError) -> None:
-    """A request was turned away. Failing to write it down changes nothing about that."""
+    """A request was turned away. Failing to write it down changes nothing about that; where the store is why, nobody tries."""
     refusal.told = True
+    if isinstance(error, Unavailable | StorageFull):
+        log.warning("a refusal of %s is not on record: %s", refusal.object, error.detail)
+        return
     try:
         with installation.db.write() as session:
             audit.insert(session, _entry(refusal, status=error.status, error=error))

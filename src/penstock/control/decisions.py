@@ -7,7 +7,7 @@ import logging
 from penstock.control import audit
 from penstock.control.installation import Installation, now
 from penstock.control.targets import Target
-from penstock.errors import PenstockError
+from penstock.errors import PenstockError, StorageFull, Unavailable
 from penstock.ids import new_id
 from penstock.model.decision import Decision, Verdict
 from penstock.model.run import Cause, Run
@@ -28,12 +28,19 @@ def taken(ws: WriteSession, target: Target, run: Run, cause: Cause, verdict: Ver
 
 
 def refused(installation: Installation, target: Target, cause: Cause, error: PenstockError, key: str | None) -> None:
-    """Note that an attempt was refused, when its transaction has been given up. Failing that, the refusal stands all the same."""
+    """Note that an attempt was refused, when its transaction has been given up. Failing that, the refusal stands all the same.
+
+    One that was refused because the store is away or full is in the log only: to wait for the store once more would hold up
+    its answer, and those who read.
+    """
+    if isinstance(error, Unavailable | StorageFull):
+        log.warning("a refused trigger of %s is not on record: %s", target, error.detail)
+        return
     try:
         with installation.db.write() as session:
             decisions.insert(session, _made(target, cause, Verdict.REFUSED, error.status, key, error=error))
             audit.not_started(session, cause, _words(target), error)
-    except PenstockError as trouble:  # the store is away or full, which may be why it was refused
+    except PenstockError as trouble:  # the store is away or full
         log.warning("a refused trigger of %s is not on record: %s", target, trouble.detail)
 
 
