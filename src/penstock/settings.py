@@ -27,7 +27,13 @@ class Settings:
     """The API key or access token for `url`."""
 
     database_url: str = ""
-    """SQLAlchemy URL of the store. Empty: SQLite in the home directory."""
+    """Where the store is: `postgresql://user:password@host/database`, or `sqlite:////path`. Empty: SQLite in the home directory."""
+
+    database_connections: int = 20
+    """Connections to PostgreSQL that a server holds at most, besides one on which it hears of the other servers."""
+
+    shared: str = ""
+    """Directory that all servers on one database see: code archives, artifacts, secrets, `secret.key`. Empty: the home directory."""
 
     host: str = "127.0.0.1"
     port: int = 8237
@@ -168,6 +174,11 @@ class Settings:
                 given[field.name] = _parse(field.name, text, getattr(cls, field.name))
         settings = cls(**given)
         return replace(settings, home=settings.home.expanduser().absolute())
+
+    @property
+    def shared_directory(self) -> Path:
+        """`shared` with its default."""
+        return Path(self.shared).expanduser().absolute() if self.shared else self.home
 
     @property
     def database(self) -> str:

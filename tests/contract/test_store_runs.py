@@ -108,16 +108,21 @@ class TestRuns:
     def test_leases(self, db: Database) -> None:
         with db.write() as ws:
             made = queued(ws, 4)
-            first, second, third = runs.claim(ws, "me", 3, later(10), at=later(0))
-            runs.claim_one(ws, made[3].id, "you", later(30))
-            assert runs.renew(ws, "me", [(first.id, 1)], later(50)) == {first.id: RunState.STARTING}
+            first, second, third = runs.claim(ws, "me@here", 3, later(10), at=later(0))
+            runs.claim_one(ws, made[3].id, "you@there", later(30))
+            assert runs.renew(ws, "me@here", [(first.id, 1)], later(50)) == {first.id: RunState.STARTING}
             assert runs.expired(ws, later(9.9)) == []
             assert [run.id for run in runs.expired(ws, later(10))] == [second.id, third.id]
             assert [run.id for run in runs.expired(ws, later(30), limit=1)] == [second.id]
-            assert [run.id for run in runs.held_by(ws, "me")] == [first.id, second.id, third.id]
-            assert (runs.count_active(ws), runs.count_active(ws, "you")) == (4, 1)
+            assert [run.id for run in runs.held_by(ws, "me@here")] == [first.id, second.id, third.id]
+            assert (runs.count_active(ws), runs.count_active(ws, "@there"), runs.count_active(ws, "@here")) == (4, 1, 3)
             assert runs.save(ws, replace(third, state=RunState.FAILED, lease_owner=None, lease_expires=None))
-            assert (runs.count_active(ws), runs.count_active(ws, "me")) == (3, 2)
+            assert (runs.count_active(ws), runs.count_active(ws, "@here")) == (3, 2)
+            assert runs.renew(ws, f"direct:{first.id}", [(first.id, 1)], later(50))
+            assert (runs.count_active(ws, "@here"), runs.count_active(ws, "@there")) == (
+                2,
+                2,
+            )  # whose home is not known
 
     def test_a_lease_is_renewed_by_whoever_knows_its_fence(self, db: Database) -> None:
         with db.write() as ws:

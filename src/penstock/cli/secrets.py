@@ -55,7 +55,7 @@ def delete(name: Name, output: OutputOption = Output.TABLE) -> None:
 
 
 def _store() -> SecretFiles:
-    return SecretFiles(Settings.load().home / "secrets")
+    return SecretFiles(Settings.load().shared_directory / "secrets")
 
 
 def _described(store: SecretFiles, name: str) -> dict[str, Any]:

@@ -215,6 +215,25 @@ def look(installation: Installation, anchor: tuple[int, str] | None = None) -> V
     )
 
 
+def check_key(installation: Installation) -> None:
+    """See to it that all servers on one database have one `secret.key`. Raises `PenstockError` if this one has another.
+
+    A second one would refuse the tokens of the first, and break the chain of the audit log. Beside SQLite it lies in the
+    one home that there is.
+    """
+    if installation.db.one_writer:
+        return
+    own = _signed(installation, "key", 0, GENESIS)
+    with installation.db.write() as session:
+        audit.begin(session, "key", own)
+        if audit.mark(session, "key") != own:
+            where = installation.settings.shared_directory / "secret.key"
+            raise PenstockError(
+                f"{where} is not the key of the servers on {installation.db.where}. Give all of them one directory as "
+                "PENSTOCK_SHARED, or copy the key from where they have it."
+            )
+
+
 def _unsigned(installation: Installation, start: Mark, head: Mark) -> str | None:
     for name, mark in (("start", start), ("head", head)):
         if mark != _signed(installation, name, mark.number, mark.digest):

@@ -1,4 +1,4 @@
-"""Wake-ups inside one server process: somebody changed a thing, whoever waits for it looks again.
+"""Wake-ups: somebody changed a thing, whoever waits for it looks again; also in other servers, where these are told.
 
 A ring carries no data and may be missed by nobody who subscribed before looking. What is true stands in the store.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 QUEUE = "queue"
@@ -58,6 +58,8 @@ class Bell:
     def __init__(self) -> None:
         self._waiting: defaultdict[str, set[Subscription]] = defaultdict(set)
         self._lock = threading.Lock()
+        self.carry: Callable[..., object] = _nobody
+        """Called with the topics of each ring, to have them heard in the other servers. It returns at once."""
 
     @contextmanager
     def subscribe(self, topic: str, loop: asyncio.AbstractEventLoop | None = None) -> Iterator[Subscription]:
@@ -74,14 +76,23 @@ class Bell:
                     del self._waiting[topic]
 
     def ring_all(self) -> None:
-        """Wake everybody, whatever they wait for."""
+        """Wake everybody in this process, whatever they wait for."""
         with self._lock:
             topics = list(self._waiting)
-        self.ring(*topics)
+        self.ring_here(*topics)
 
     def ring(self, *topics: str) -> None:
         """Wake everybody who waits for one of these topics."""
+        self.ring_here(*topics)
+        self.carry(*topics)
+
+    def ring_here(self, *topics: str) -> None:
+        """Wake those in this process who wait for one of these topics."""
         with self._lock:
             waiting = [one for topic in topics for one in self._waiting.get(topic, ())]
         for subscription in waiting:
             subscription.ring()
+
+
+def _nobody(*_: str) -> None:
+    """There is no other server."""

@@ -50,7 +50,7 @@ def check(settings: Settings, artifact_store: Open, *, deep: bool = False) -> Co
             rows = whole.count()
             found += whole.unreadable()
             found += _audit(settings)
-            found += _code(whole, settings.home / "code")
+            found += _code(whole, settings.shared_directory / "code")
             found += _artifacts(whole, settings, artifact_store, deep=deep)
     return Condition(
         database=databases.shown(url),
@@ -157,9 +157,9 @@ def _component(settings: Settings) -> Component:
 
 def _audit(settings: Settings) -> Iterator[Flaw]:
     try:
-        secret = (settings.home / "secret.key").read_bytes()
+        secret = (settings.shared_directory / "secret.key").read_bytes()
     except OSError as error:
-        told = f"The chain cannot be verified: {settings.home / 'secret.key'} cannot be read ({error.strerror}). Restore it."
+        told = f"The chain cannot be verified: {settings.shared_directory / 'secret.key'} cannot be read ({error.strerror}). Restore it."
         yield Flaw(severity="broken", part="audit", message=told)
         return
     db = Database(settings.database)
@@ -176,7 +176,7 @@ def _audit(settings: Settings) -> Iterator[Flaw]:
 
 
 def _besides(settings: Settings) -> Iterator[Besides]:
-    home = settings.home
+    home = settings.shared_directory
     yield Besides(
         where=str(home / "secret.key"),
         what="signs tokens, callbacks and the audit log: keep it apart from the database",
@@ -191,4 +191,4 @@ def _place(settings: Settings) -> str:
     with suppress(PenstockError):
         options = _component(settings).options
         return str(options.get("path") or options.get("url"))
-    return str(settings.home / "artifacts")
+    return str(settings.shared_directory / "artifacts")

@@ -9,6 +9,7 @@ from functools import partial
 
 from penstock.control import snapshots
 from penstock.control.installation import Installation, now
+from penstock.control.stacks import shared_secrets
 from penstock.errors import Conflict, InvalidInput, NotFound, Unauthenticated, fault
 from penstock.ids import check_name, digest_of, new_id
 from penstock.model.account import Permission, Principal, new_key_text
@@ -285,7 +286,7 @@ def plan(rs: ReadSession, installation: Installation, known: Deployment) -> Plan
         server=installation.address,
         token=installation.signer.sign("deployment", known.id, lifetime=TOKEN_LIFETIME),
         artifact_store=stack.components["artifact_store"],
-        secret_store=stack.components.get("secret_store"),
+        secret_store=stack.components.get("secret_store") or shared_secrets(installation),
         grace=settings.grace,
         parallel_steps=settings.steps_at_once,
     )

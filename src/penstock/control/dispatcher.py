@@ -21,7 +21,7 @@ from penstock.model.stack import Component, Stack
 from penstock.stack.contracts import Launcher
 from penstock.store import limits, stacks
 from penstock.store import runs as stored
-from penstock.store.session import ReadSession
+from penstock.store.session import ReadSession, WriteSession
 
 log = logging.getLogger("penstock.dispatcher")
 
@@ -60,7 +60,8 @@ class Dispatcher(Background):
             if run.state is not RunState.CANCELLING:
                 return
             _, stack = self._frozen(session, run)
-        if not runs.held_by_caller(run):
+        # Another server's supervisor is told with its next heartbeat, within a second.
+        if not runs.held_by_caller(run) and (run.lease_owner or "").endswith(self._installation.place):
             self._launchers(stack.components["orchestrator"]).stop(run_id)
 
     def _work(self) -> None:
@@ -97,24 +98,27 @@ class Dispatcher(Background):
         return POLL if ready is None else min(POLL, max(0.001, (ready - at).total_seconds()))
 
     def _claim(self) -> list[_Order]:
-        settings, db = self._installation.settings, self._installation.db
+        db, settings, here = self._installation.db, self._installation.settings, self._installation.place
         self._full = False
         if self._installation.draining.is_set():
             return []
         with db.read() as session:  # most looks find nothing to do or no slot, and reading takes no lock
-            self._full = stored.count_active(session) >= settings.runs_at_once
+            self._full = stored.count_active(session, here) >= settings.runs_at_once
             if self._full or not stored.has_queued(session):
                 return []
-        with db.write() as session:
-            free = settings.runs_at_once - stored.count_active(session)
-            self._full = free <= 0
-            if self._full:
-                return []
-            at = now()
-            expires = at + timedelta(seconds=settings.lease)
-            claimed = stored.claim(session, self._installation.owner, free, expires, at=at)
-            session.after_commit(lambda: self._measure(claimed))
-            return [self._order(session, run) for run in claimed]
+        return db.do(self._claim_in)
+
+    def _claim_in(self, session: WriteSession) -> list[_Order]:
+        settings = self._installation.settings
+        free = settings.runs_at_once - stored.count_active(session, self._installation.place)
+        self._full = free <= 0
+        if self._full:
+            return []
+        at = now()
+        expires = at + timedelta(seconds=settings.lease)
+        claimed = stored.claim(session, self._installation.owner, free, expires, at=at)
+        session.after_commit(lambda: self._measure(claimed))
+        return [self._order(session, run) for run in claimed]
 
     def _measure(self, claimed: list[Run]) -> None:
         at = now()

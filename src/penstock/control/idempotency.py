@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from penstock.control.installation import now
-from penstock.errors import KeyHeld, KeyReused, Unavailable, fault
+from penstock.errors import KeyHeld, KeyReused, fault
 from penstock.model.idempotency import IdempotencyKey
 from penstock.model.run import Cause, Run
 from penstock.store import idempotency as stored
 from penstock.store import runs
+from penstock.store.failures import Collision
 from penstock.store.session import WriteSession
 
 _POINTER = "/headers/Idempotency-Key"
@@ -41,6 +42,7 @@ def meet(ws: WriteSession, once: Once, cause: Cause, at: datetime, cancel: Calla
     Raises `KeyReused` for a key that came with another request, and `KeyHeld` if its run goes on and is not to be joined.
     """
     scope, key = scope_of(cause), once.key
+    ws.alone(f"idempotency key {scope} {key.key}")  # the next one with this key sees what becomes of this one
     known = stored.find(ws, scope, key.key, at)
     if known is None:
         return Met()
@@ -82,8 +84,8 @@ def keep(ws: WriteSession, once: Once, by: Cause, run: Run, lifetime: float) -> 
         until_terminal=until == "terminal",
         attempt=once.attempt,
     )
-    if not stored.insert(ws, answer):  # another server was faster, between our look and now
-        raise Unavailable("A request with this key is being answered. Send it again.", headers={"Retry-After": "1"})
+    if not stored.insert(ws, answer):  # another one was faster, between our look and now: the next look finds it
+        raise Collision("A request with this key is being answered. Send it again.", headers={"Retry-After": "1"})
 
 
 def scope_of(cause: Cause) -> str:

@@ -31,7 +31,10 @@ class Installation:
     """Where workers on this machine report: the address of the Unix socket."""
 
     owner: str
-    """Who this server is as the holder of leases."""
+    """Who this server is as the holder of leases; it ends with the `place`."""
+
+    place: str = ""
+    """Its home among those of all servers on its database: see `model.launch.place_of`."""
 
     started: datetime
     metrics: Metrics = field(default_factory=Metrics)
@@ -67,7 +70,7 @@ class Installation:
     @property
     def code_directory(self) -> Path:
         """Where code archives are kept."""
-        return self.settings.home / "code"
+        return self.settings.shared_directory / "code"
 
 
 def now() -> datetime:

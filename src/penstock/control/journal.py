@@ -65,7 +65,7 @@ def report(ws: WriteSession, installation: Installation, run_id: str, batch: Bat
 
 def supervise(ws: WriteSession, installation: Installation, report: Report) -> Orders:
     """Take in a supervisor's heartbeat: renew what it holds, end what has exited, answer with what it should stop."""
-    for exit in report.exits:
+    for exit in sorted(report.exits, key=lambda one: one.run_id):  # as `runs.renew` holds them
         _exited(ws, installation, exit)
     expires = now() + timedelta(seconds=installation.settings.lease)
     held = [(one.run_id, one.fence) for one in report.held]

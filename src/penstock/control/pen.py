@@ -58,7 +58,7 @@ class Pen:
         Where several can write at once, they do. What was handed over is written even if its request goes away.
         """
         if not self._db.one_writer:
-            return await asyncio.to_thread(self._alone, work)
+            return await asyncio.to_thread(self._db.do, work)
         self._begin()
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
@@ -72,10 +72,6 @@ class Pen:
                 self._wanted.put(None)
                 self._thread.join()
                 self._thread = None
-
-    def _alone(self, work: Callable[[WriteSession], T]) -> T:
-        with self._db.write() as session:
-            return work(session)
 
     def _begin(self) -> None:
         if self._thread is None:

@@ -11,6 +11,7 @@ from typing import Any
 from penstock.control import callbacks, chains, flow, idempotency, plans, snapshots
 from penstock.control.bell import QUEUE, SLOT
 from penstock.control.installation import Installation, now
+from penstock.control.stacks import shared_secrets
 from penstock.control.targets import Target, prepare
 from penstock.errors import Conflict, found
 from penstock.ids import check_name, new_id
@@ -20,7 +21,7 @@ from penstock.model.configuration import PipelineRunConfiguration, besides_value
 from penstock.model.launch import Ticket
 from penstock.model.run import Cause, Progress, Run, RunState, advance, end
 from penstock.model.snapshot import Snapshot
-from penstock.model.stack import Component, Stack
+from penstock.model.stack import Stack
 from penstock.store import artifacts, events, runs, stacks
 from penstock.store.session import ReadSession, WriteSession
 
@@ -246,7 +247,7 @@ def ticket(installation: Installation, run: Run, snapshot: Snapshot, stack: Stac
         resumes=run.cause.replay_of if run.cause.again is not None else None,
         again=run.cause.again or (),
         artifact_store=stack.components["artifact_store"],
-        secret_store=stack.components.get("secret_store") or _secrets_of_home(installation),
+        secret_store=stack.components.get("secret_store") or shared_secrets(installation),
         server=installation.address,
         token=installation.signer.sign("run", run.id, lifetime=TOKEN_LIFETIME, fence=run.fence),
         home=str(settings.home),
@@ -258,11 +259,6 @@ def ticket(installation: Installation, run: Run, snapshot: Snapshot, stack: Stac
         parallel_steps=settings.steps_at_once,
         traceparent=run.cause.traceparent,
     )
-
-
-def _secrets_of_home(installation: Installation) -> Component:
-    """Where secrets are if the stack does not say it: in the home directory of the machine that carries out the run."""
-    return Component(flavor="file", options={"path": str(installation.settings.home / "secrets")})
 
 
 def direct_ticket(rs: ReadSession, installation: Installation, run: Run) -> Ticket:

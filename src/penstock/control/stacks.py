@@ -11,11 +11,16 @@ from penstock.store.session import WriteSession
 DEFAULT = "default"
 
 
+def shared_secrets(installation: Installation) -> Component:
+    """Where secrets are if the stack does not say it: with what all servers share."""
+    return Component(flavor="file", options={"path": str(installation.settings.shared_directory / "secrets")})
+
+
 def ensure_default(ws: WriteSession, installation: Installation) -> None:
     """See to it that there is the stack `default`; one that is there stays as it is."""
-    home = installation.settings.home
+    shared = installation.settings.shared_directory
     components = {
         "orchestrator": Component(flavor="local"),
-        "artifact_store": Component(flavor="file", options={"path": str(home / "artifacts")}),
+        "artifact_store": Component(flavor="file", options={"path": str(shared / "artifacts")}),
     }
     stacks.ensure(ws, Stack(id=new_id(), name=DEFAULT, components=components, created=now()))

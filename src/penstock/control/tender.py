@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from penstock.control import deployments as control
 from penstock.control.background import Background
-from penstock.control.installation import Installation
+from penstock.control.installation import Installation, now
 from penstock.errors import PenstockError
 from penstock.model.deployment import Deployment, DeploymentState, Standing
 from penstock.model.stack import Component
 from penstock.stack.contracts import Deployer
-from penstock.store import deployments
+from penstock.store import deployments, duties
 
 log = logging.getLogger("penstock.tender")
 
@@ -25,12 +25,20 @@ SOON = 0.1
 """The same while one of them is coming up or going down."""
 
 
+LEASE = timedelta(seconds=15)
+"""For how long a server has the duty; another one takes it over when this is through."""
+
+
 class Tender(Background):
-    """One thread. Everything that it does may be done twice, so several servers may have one each."""
+    """One thread. Of several servers on one database one has the duty; all that is done may be done twice.
+
+    The duty goes with the home, not with the process: its next start goes on at once, before others take over.
+    """
 
     def __init__(self, installation: Installation, deployers: Callable[[Component], Deployer]) -> None:
         super().__init__(installation, "tender", (control.CHANGED,))
         self._deployers = deployers
+        self._renew = now()
 
     def _work(self) -> None:
         with self._installation.bell.subscribe(control.CHANGED) as rung:
@@ -47,10 +55,21 @@ class Tender(Background):
 
     def tend(self) -> bool:
         """See to every deployment once; whether one of them is on its way somewhere."""
+        if not self._on_duty():
+            return False
         with self._installation.db.read() as session:
             known = deployments.tended(session)
         moving = [self._safely(one, applied) for one, applied in known]
         return any(moving)
+
+    def _on_duty(self) -> bool:
+        here, at = self._installation, now()
+        if here.db.one_writer or at < self._renew:
+            return True
+        with here.db.write() as session:
+            mine = duties.take(session, "tender", f"home{here.place}", at, at + LEASE)
+        self._renew = at + LEASE / 3 if mine else at
+        return mine
 
     def _safely(self, known: Deployment, applied: datetime | None) -> bool:
         try:

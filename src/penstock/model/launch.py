@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +19,12 @@ RUN_VARIABLE = "PENSTOCK_RUN_ID"
 
 NO_RUN = "none"
 """Its value for a process that must outlive the run that may have started it: a server, a supervisor."""
+
+
+def place_of(home: str | Path) -> str:
+    """A home among all on all machines, as what the names of those end with who hold leases there: `@` and 12 digits."""
+    where = f"{platform.node()}\0{Path(home).absolute()}"
+    return f"@{hashlib.sha256(where.encode()).hexdigest()[:12]}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,7 @@ import msgspec
 from penstock.client.transport import Transport
 from penstock.errors import PenstockError
 from penstock.ids import is_digest, is_id
-from penstock.model.launch import NO_RUN, RUN_VARIABLE, Exit, Held, Orders, Report, Ticket, socket_path
+from penstock.model.launch import NO_RUN, RUN_VARIABLE, Exit, Held, Orders, Report, Ticket, place_of, socket_path
 from penstock.runtime import processes, workplace
 from penstock.runtime.children import FAREWELL, Children, Lost, NotStarted, Parent, Parents, RunProcess
 from penstock.runtime.housing import Housing, Unbuilt
@@ -84,7 +84,7 @@ class Supervisor:
         self._server = server
         self._transport = Transport(server, timeout=max(1.0, settings.lease / 2))
         self._line = ThreadPoolExecutor(1, "report")  # of its own: a heartbeat waits for nothing else
-        self._owner = f"supervisor:{platform.node()}:{os.getpid()}"
+        self._owner = f"supervisor:{platform.node()}:{os.getpid()}{place_of(home)}"
         self._environment = _environment(home)
         self._children = Children()
         self._parents = Parents(self._children, self._environment, settings.warm_parents)

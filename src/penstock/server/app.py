@@ -22,6 +22,7 @@ from penstock.control.retention import Sweeper
 from penstock.control.tender import Tender
 from penstock.control.tokens import Signer, load_secret
 from penstock.ids import new_id
+from penstock.model.launch import place_of
 from penstock.model.stack import Component
 from penstock.model.trace import Traces, traces
 from penstock.server import problems
@@ -65,6 +66,7 @@ from penstock.stack.contracts import ArtifactStore, Deployer, Launcher
 from penstock.stack.registry import build
 from penstock.store import stacks as stored
 from penstock.store.databases import refuse_moved
+from penstock.store.notices import Notices
 from penstock.store.session import Database
 from penstock.version import VERSION
 
@@ -96,24 +98,33 @@ _NOUNS = (
 
 def open_installation(settings: Settings, address: str) -> Installation:
     """Open the store of this home, bringing its schema up to date, and make what every installation has."""
+    place = place_of(settings.home)
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    settings.shared_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     refuse_moved(settings.database)
-    db = Database(settings.database)
+    db = Database(settings.database, connections=_connections(settings))
     db.migrate()
     installation = Installation(
         settings=settings,
         db=db,
         bell=Bell(),
-        signer=Signer(load_secret(settings.home / "secret.key")),
+        signer=Signer(load_secret(settings.shared_directory / "secret.key")),
         address=address,
-        owner=f"server:{new_id()}",
+        owner=f"server:{new_id()}{place}",
+        place=place,
         started=now(),
     )
+    audit.check_key(installation)
     installation.metrics.watch(db)
     db.closing = audit.closing
     with db.write() as session:
         stacks.ensure_default(session, installation)
     return installation
+
+
+def _connections(settings: Settings) -> int:
+    """SQLite's cost nothing; those of a server are counted there."""
+    return settings.database_connections if settings.database_url.startswith("postgres") else 40
 
 
 class Components:
@@ -164,6 +175,7 @@ def create_app(installation: Installation, *, url: str | None = None, leave: Lea
     spans = traces("penstock-server")
     lineage = Lineage(installation, installation.settings.lineage_url) if installation.settings.lineage_url else None
     tender = Tender(installation, components.deployer)
+    notices = _notices(installation)
     workers = (dispatcher, reaper, sweeper, deliverer, tender)
 
     @asynccontextmanager
@@ -172,6 +184,8 @@ def create_app(installation: Installation, *, url: str | None = None, leave: Lea
             # Built now, so that it is let go of at the end even if this server launches nothing: a supervisor may be
             # there from an earlier one.
             components.launcher(stored.get(session, stacks.DEFAULT).components["orchestrator"])
+        if notices is not None:
+            notices.start()
         for worker in workers:
             worker.start()
         if lineage is not None:
@@ -188,6 +202,8 @@ def create_app(installation: Installation, *, url: str | None = None, leave: Lea
                 spans.close()
             components.close()
             installation.pen.close()
+            if notices is not None:
+                notices.stop()
             installation.db.close()
 
     settings = installation.settings
@@ -218,6 +234,16 @@ def create_app(installation: Installation, *, url: str | None = None, leave: Lea
     app.include_router(users.own, prefix=API)
     app.include_router(devices.page)
     return app
+
+
+def _notices(installation: Installation) -> Notices | None:
+    """What carries rings to the other servers on the same database, and theirs to this one."""
+    if installation.db.one_writer:
+        return None
+    bell = installation.bell
+    notices = Notices(installation.settings.database, bell.ring_here, bell.ring_all)
+    bell.carry = notices.tell
+    return notices
 
 
 def _surround(app: FastAPI, installation: Installation, spans: Traces | None) -> None:

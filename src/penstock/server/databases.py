@@ -62,7 +62,7 @@ def _upgrade(settings: Settings, *, check: bool) -> Rehearsal:
     db = Database(settings.database)
     if check and not is_there(settings.database):
         raise NotFound(f"There is no database {db.where} yet.")
-    rehearsal = upgrades.rehearse(db, settings.home / "code")
+    rehearsal = upgrades.rehearse(db, settings.shared_directory / "code")
     if not check:
         db.migrate()
     db.close()

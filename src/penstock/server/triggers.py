@@ -155,8 +155,7 @@ def _verdict(started: runs.Started) -> Verdict:
 def start(here: Installation, wish: Trigger, options: runs.Options) -> runs.Started:
     """Start the run in a transaction of its own, and have it on record what became of the wish."""
     try:
-        with here.db.write() as session:
-            return _start(here, wish, options, session)
+        return here.db.do(partial(_start, here, wish, options))
     except PenstockError as error:
         _refused(here, wish, options, error)
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sqlite3
 import time
@@ -13,21 +14,59 @@ from sqlalchemy.exc import ArgumentError
 
 from penstock.errors import PenstockError
 
+LONGEST_STATEMENT = 30
+"""Seconds after which PostgreSQL gives up a statement, or a transaction in which nothing happens: nobody holds up the rest."""
+
+_HOST_LOST = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
+"""A host that vanishes without a word is missed after about ten seconds, not after the two hours of the kernel."""
+
+_EXAMPLES = "Give a URL such as sqlite:////path/to/file.db or postgresql://user:password@host/database."
+
 
 def engine(url: str, connections: int, patience: float) -> Engine:
     """The engine for a SQLAlchemy URL; nothing is opened yet. `patience`: seconds that it waits for a connection and for other processes.
 
     Raises `PenstockError` for a URL that cannot be used.
     """
+    if url.startswith("postgres://"):  # as many hosts of databases write it
+        url = url.replace("postgres", "postgresql", 1)
     try:
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite":
             return _sqlite_engine(parsed, connections, patience)
-        return create_engine(parsed, pool_size=connections, max_overflow=0, pool_timeout=patience, pool_use_lifo=True)
-    except (ArgumentError, ModuleNotFoundError) as error:
-        raise PenstockError(
-            f"This database cannot be used: {error}. Give a URL such as sqlite:////path/to/file.db."
-        ) from error
+        if parsed.drivername not in ("postgresql", "postgresql+psycopg"):
+            raise PenstockError(f"Penstock does not work on {parsed.drivername}. {_EXAMPLES}")
+        return _postgresql_engine(parsed.set(drivername="postgresql+psycopg"), connections, patience)
+    except ModuleNotFoundError as error:
+        if error.name == "psycopg":
+            raise PenstockError("PostgreSQL needs a driver: pip install 'penstock[postgres]'.") from error
+        raise
+    except ArgumentError as error:
+        raise PenstockError(f"This database cannot be used: {error}. {_EXAMPLES}") from error
+
+
+def _postgresql_engine(url: URL, connections: int, patience: float) -> Engine:
+    limits = {
+        "statement_timeout": LONGEST_STATEMENT,
+        "idle_in_transaction_session_timeout": LONGEST_STATEMENT,
+        "lock_timeout": patience,
+    }
+    said = " ".join(f"-c {name}={int(seconds * 1000)}" for name, seconds in limits.items())
+    given = dict(url.query)
+    arguments: dict[str, object] = {"application_name": "penstock", "connect_timeout": math.ceil(patience / 2)}
+    arguments |= _HOST_LOST
+    arguments = {name: value for name, value in arguments.items() if name not in given}
+    # What the URL says itself comes last, and holds.
+    arguments["options"] = f"{said} {given.get('options', '')}".strip()
+    return create_engine(
+        url,
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=patience,
+        pool_use_lifo=True,  # few warm connections instead of many cold ones
+        pool_pre_ping=True,  # after a restart of the database nobody is answered with the end of an old connection
+        connect_args=arguments,
+    )
 
 
 def _sqlite_engine(url: URL, connections: int, patience: float) -> Engine:

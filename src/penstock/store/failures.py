@@ -30,7 +30,8 @@ _TAKEN = {sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY
 
 # Classes and codes of SQLSTATE: https://www.postgresql.org/docs/current/errcodes-appendix.html
 _STATES_FULL = ("53100", "58030")
-_STATES_SOON = ("08", "40001", "40P01", "53", "55P03", "57P", "25006")
+_STATES_SOON = ("08", "25006", "25P03", "53", "55P03", "57014", "57P")
+_STATES_COLLISION = ("40001", "40P01")
 _STATE_TAKEN = "23505"
 
 
@@ -38,6 +39,13 @@ REFUSALS = (SQLAlchemyError, OverflowError, UnicodeEncodeError)
 """What a statement may raise. The last two come from drivers: a number or a text that the database cannot hold."""
 
 SAME_NAME = "There is already something with this name."
+
+
+class Collision(Unavailable):
+    """Penstock cannot do this right now.
+
+    Another writer was in the way and has won: the same again, from the beginning, finds what that one has written.
+    """
 
 
 def translate(error: Exception, where: str, taken: str = SAME_NAME) -> Exception:
@@ -83,6 +91,8 @@ def _from_sqlite(code: int, where: str) -> PenstockError:
 def _from_server(error: DBAPIError, state: str, where: str) -> PenstockError:
     if state.startswith(_STATES_FULL):
         return StorageFull(f"The database {where} has no room left. Make room and try again.")
+    if state in _STATES_COLLISION:
+        return Collision(f"Another writer of the database {where} was in the way. Try again.", headers=_SOON)
     unreached = not state and isinstance(error, (OperationalError, InterfaceError))
     if unreached or state.startswith(_STATES_SOON):
         return Unavailable(f"The database {where} cannot answer now. Try again.", headers=_SOON)

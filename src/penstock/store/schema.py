@@ -19,6 +19,25 @@ PAGES = (tables, account_tables, deployment_tables)
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
+_ALONE = 0x70656E73746F636B  # "penstock"
+
+
+def wait_alone(connection: Connection, patience: float) -> None:
+    """On PostgreSQL: have no other migration go on until the end of the transaction, which may take so many seconds."""
+    for limit in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
+        connection.execute(text(f"SET LOCAL {limit} = '{patience:.0f}s'"))
+    connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ALONE})
+
+
+def check_references(connection: Connection, where: str) -> None:
+    """On SQLite, where references are not kept while tables are rebuilt: raise `PenstockError` if one leads nowhere."""
+    if connection.dialect.name != "sqlite":
+        return
+    broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+    if broken is not None:
+        raise PenstockError(f"The migration of {where} would leave rows of '{broken[0]}' without what they refer to.")
+
+
 def upgrade(connection: Connection, where: str) -> None:
     """Bring the database behind `connection` to `HEAD` inside the transaction that the caller began and will commit.
 

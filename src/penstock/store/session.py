@@ -1,8 +1,9 @@
-"""The database and its transactions. Only this file begins and ends them, and only it speaks one dialect of SQL."""
+"""The database and its transactions. Only this file begins and ends them."""
 
 from __future__ import annotations
 
 import logging
+import random
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -10,14 +11,14 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Executable, Row, Select, Table, text
+from sqlalchemy import Connection, Engine, Executable, Row, Select, Table, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.util import immutabledict
 
 from penstock.errors import PenstockError, StorageFull, Unavailable
 from penstock.store import schema
 from penstock.store.engines import create_private, engine
-from penstock.store.failures import REFUSALS, SAME_NAME, translate
+from penstock.store.failures import REFUSALS, SAME_NAME, Collision, translate
 from penstock.store.memory import Memory
 from penstock.store.together import Together
 from penstock.store.turns import Turn, Turns
@@ -28,9 +29,12 @@ PATIENCE = 10.0
 MIGRATION_PATIENCE = 600.0
 """Seconds that a starting server waits for another one that is migrating the same database."""
 
-_STAMP = text("SELECT version_num FROM alembic_version")
+_ALONE = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
 
-_MIGRATION_LOCK = 0x70656E73746F636B  # "penstock"
+TRIES = 5
+"""How often something is done before it is given up because other writers were in the way each time."""
+
+_STAMP = text("SELECT version_num FROM alembic_version")
 
 # Otherwise how many rows an insert has written is known on some databases only.
 _COUNTED = immutabledict({"preserve_rowcount": True})
@@ -116,7 +120,13 @@ class WriteSession(ReadSession):
 
     def held(self, statement: Select[Any], table: Table, *, skip: bool = False) -> Select[Any]:
         """`statement`, holding the rows of `table` that it finds until the end."""
-        return statement if self._one_writer else statement.with_for_update(of=table, skip_locked=skip)
+        # `key_share`: who adds a row that refers to one of these need not wait.
+        return statement if self._one_writer else statement.with_for_update(of=table, skip_locked=skip, key_share=True)
+
+    def alone(self, name: str) -> None:
+        """Until the end nobody else goes on who is to be alone under this name: for what no row can be held for yet."""
+        if not self._one_writer:
+            self.value(_ALONE, {"name": name})
 
     def after_commit(self, callback: Callable[[], object]) -> None:
         """Call `callback` once everything is stored; never if it is not. It may open sessions of its own.
@@ -162,6 +172,9 @@ class Database:
     def __init__(self, url: str, *, connections: int = 40) -> None:
         self._engine = engine(url, connections, PATIENCE)
         self._path = self._engine.url.database if self._engine.dialect.name == "sqlite" else None
+        # SQLite is told how to begin (`_begin`); PostgreSQL, without this, shows each statement another moment.
+        of_one_moment = {} if self._path else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        self._readers = self._engine.execution_options(**of_one_moment)
         self._turns: Turns[Together] | None = Turns() if self._path else None
         self._thread = threading.local()
         self.memory = Memory(alone=self._path is not None)
@@ -183,15 +196,18 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[ReadSession]:
-        """A session for reading; every statement in it sees the same moment on SQLite."""
+        """A session for reading; every statement in it sees the same moment."""
         age = self.memory.age  # before it begins: what changes meanwhile is newer
-        with self._connected() as connection:
+        with self._connected(self._readers) as connection:
             self._begin(connection, "BEGIN")
             yield ReadSession(connection, self.where, self.memory, age)
 
     @contextmanager
     def write(self) -> Iterator[WriteSession]:
         """A session for writing, committed when the block ends. On SQLite writers take turns, first come first served.
+
+        Elsewhere each statement sees what others have committed before it: read what must stay so with `held`, or leave
+        it to a unique key. Two that hold what the other one wants are told apart by a `Collision`: see `do`.
 
         One at a time in a thread: keep it short, and do nothing slow inside; hold no lock that another writer may want.
         """
@@ -200,6 +216,18 @@ class Database:
             yield session
         self.wrote(time.perf_counter() - begun)
         session.committed()
+
+    def do(self, work: Callable[[WriteSession], T]) -> T:
+        """What `work` returns, once what it has written in its session is stored. After a `Collision` it is done again."""
+        for number in range(TRIES - 1):
+            try:
+                with self.write() as session:
+                    return work(session)
+            except Collision as collision:
+                _log.debug("again, after a collision: %s", collision)
+                time.sleep(random.uniform(0, 0.01 * 2**number))  # noqa: S311  # so that the same two do not meet again
+        with self.write() as session:
+            return work(session)
 
     def write_each(self, works: Sequence[Callable[[WriteSession], object]]) -> list[BaseException | None]:
         """Do each of these in a write session of its own; for each, what it has raised. On SQLite they share commits.
@@ -227,7 +255,7 @@ class Database:
             try:
                 self._begin_migration(connection)
                 schema.upgrade(connection, self.where)
-                self._check_references(connection)
+                schema.check_references(connection, self.where)
                 connection.commit()
             except SQLAlchemyError as error:
                 raise translate(error, self.where) from error
@@ -247,7 +275,7 @@ class Database:
                 self._begin_migration(connection)
                 if before != schema.HEAD:
                     schema.upgrade(connection, self.where)
-                    self._check_references(connection)
+                    schema.check_references(connection, self.where)
                 yield ReadSession(connection, self.where, Memory(alone=False), 0), before
             except SQLAlchemyError as error:
                 raise translate(error, self.where) from error
@@ -341,8 +369,7 @@ class Database:
 
     def _written(self, work: Callable[[WriteSession], object]) -> BaseException | None:
         try:
-            with self.write() as session:
-                work(session)
+            self.do(work)
         except BaseException as error:  # noqa: BLE001 - it is told
             return error
         return None
@@ -385,15 +412,15 @@ class Database:
         except SQLAlchemyError as error:
             raise translate(error, self.where) from error
 
-    def _connection(self) -> Connection:
+    def _connection(self, engine: Engine | None = None) -> Connection:
         try:
-            return self._engine.connect()
+            return (engine or self._engine).connect()
         except SQLAlchemyError as error:
             raise translate(error, self.where) from error
 
     @contextmanager
-    def _connected(self) -> Iterator[Connection]:
-        connection = self._connection()
+    def _connected(self, engine: Engine | None = None) -> Iterator[Connection]:
+        connection = self._connection(engine)
         try:
             yield connection
         finally:
@@ -440,21 +467,12 @@ class Database:
 
     def _begin_migration(self, connection: Connection) -> None:
         if self._path is None:
-            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
+            schema.wait_alone(connection, MIGRATION_PATIENCE)
             return
         # A table is rebuilt by dropping the old one, which must not delete what refers to it.
         connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
         connection.exec_driver_sql(f"PRAGMA busy_timeout = {int(MIGRATION_PATIENCE * 1000)}")
         connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    def _check_references(self, connection: Connection) -> None:
-        if self._path is None:
-            return
-        broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
-        if broken is not None:
-            raise PenstockError(
-                f"The migration of {self.where} would leave rows of '{broken[0]}' without what they refer to."
-            )
 
 
 def _close(connection: Connection) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InvalidRequest
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from penstock.errors import Conflict, InvalidInput, PenstockError, StorageFull, Unavailable
-from penstock.store.failures import translate, translate_file
+from penstock.store.failures import Collision, translate, translate_file
 
 
 def from_sqlite(code: int) -> DBAPIError:
@@ -44,7 +44,10 @@ CASES = [
     (from_server("53100"), StorageFull),
     (from_server("53300"), Unavailable),
     (from_server("57P01"), Unavailable),
-    (from_server("40P01"), Unavailable),
+    (from_server("57014"), Unavailable),
+    (from_server("25P03"), Unavailable),
+    (from_server("40P01"), Collision),
+    (from_server("40001"), Collision),
     (from_server(None), Unavailable),
     (from_server("23505", IntegrityError), Conflict),
     (from_server("23503", IntegrityError), PenstockError),

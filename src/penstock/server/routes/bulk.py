@@ -113,8 +113,7 @@ def _as_it_is(run: Run) -> Run:
 
 
 def _cancelled(request: Request, here: Installation, run: Run) -> Run:
-    with here.db.write() as session:
-        cancelled = runs.cancel_with_children(session, here, run.id)
+    cancelled = here.db.do(lambda session: runs.cancel_with_children(session, here, run.id))
     stop(request, cancelled)
     return cancelled[0]
 

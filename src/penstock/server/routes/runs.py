@@ -42,6 +42,7 @@ from penstock.server.triggers import (
 )
 from penstock.store import callbacks, events
 from penstock.store import runs as stored
+from penstock.store.session import WriteSession
 
 router = Noun("/runs", "runs")
 
@@ -210,11 +211,13 @@ def cancel_run(
     children: Annotated[bool, Query(description="Also the runs that its steps have started.")] = True,
 ) -> Response:
     """Cancel a run: its process, whatever processes that has started, and the runs that its steps have started."""
-    with here.db.write() as session:
+
+    def cancel(session: WriteSession) -> list[Run]:
         if children:
-            cancelled = runs.cancel_with_children(session, here, reference)
-        else:
-            cancelled = [runs.cancel(session, here, reference)]
+            return runs.cancel_with_children(session, here, reference)
+        return [runs.cancel(session, here, reference)]
+
+    cancelled = here.db.do(cancel)
     stop(request, cancelled)
     return answer(cancelled[0], 202)
 
@@ -280,8 +283,7 @@ def report_events(here: Here, who: Worker, reference: str, batch: Annotated[Batc
         raise Forbidden("A run reports for itself only.")
     if who.fence is not None and who.fence != batch.fence:
         raise StaleFence("This token was made for another claim on the run.")
-    with here.db.write() as session:
-        return answer(journal.report(session, here, reference, batch))
+    return answer(here.db.do(lambda session: journal.report(session, here, reference, batch)))
 
 
 def _run(here: Installation, reference: str) -> Run:

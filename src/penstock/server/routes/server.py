@@ -62,8 +62,7 @@ def get_info(request: Request, here: Here, who: AnyReader) -> Response:
 def report_launcher(here: Here, who: Worker, report: Annotated[Report, record(Report)]) -> Response:
     """Take in a supervisor's heartbeat, and answer with the runs that it should stop."""
     _owner_only(who)
-    with here.db.write() as session:
-        return answer(journal.supervise(session, here, report))
+    return answer(here.db.do(lambda session: journal.supervise(session, here, report)))
 
 
 class SweepServer(Strict):
