@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TextIO
 
 from penstock.errors import PenstockError
 
@@ -22,11 +23,20 @@ def configure(kind: str) -> None:
     """Have everything that is logged in this process written to stderr in this format."""
     if kind not in FORMATS:
         raise PenstockError(f"PENSTOCK_LOG_FORMAT={kind!r}: expected one of {', '.join(FORMATS)}.")
-    handler = logging.StreamHandler()
+    handler = _Stderr()
     handler.setFormatter(JsonLines() if kind == "json" else Lines())
     handler.addFilter(_identified)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.getLogger("alembic").setLevel(logging.WARNING)  # what a new database takes is nobody's news
+
+
+class _Stderr(logging.StreamHandler[TextIO]):
+    """Passes over lines that cannot be written: a full disk is told where it is met, not in a traceback for each line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (the standard library's name)
+        """Nothing for a disk that is full; what is wrong with the record itself is told as ever."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
 
 
 def _identified(record: logging.LogRecord) -> bool:

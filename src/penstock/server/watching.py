@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from fastapi.routing import iter_route_contexts
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from penstock.control.metrics import Metrics
@@ -22,6 +23,9 @@ requests = logging.getLogger("penstock.requests")
 
 TRACE = "penstock.traceparent"
 """Key of a request's scope: the trace that it belongs to."""
+
+GONE = 499
+"""What stands in figures and lines for a caller that went away before it had sent everything."""
 
 _ID = re.compile(r"[A-Za-z0-9._~:@/+=-]{1,128}")
 
@@ -58,6 +62,8 @@ class Watch:
         self._metrics.in_progress.inc()
         try:
             await self._app(scope, receive, noted)
+        except ClientDisconnect:  # in the middle of its body: nobody is there to be answered
+            status = GONE
         except Exception as error:
             if status:  # it has begun to answer: all that is left is to break off
                 raise

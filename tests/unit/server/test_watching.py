@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+from typing import Any
 
 import pytest
 from fastapi import FastAPI, Request
@@ -48,6 +50,34 @@ def test_what_nobody_foresaw_is_answered_measured_and_logged_with_its_request(
     assert (
         'penstock_http_request_duration_seconds_count{method="GET",route="/broken/{name}",status="500"} 1.0' in figures
     )
+
+
+def test_a_caller_that_goes_away_in_the_middle_is_no_error_of_ours(
+    app: FastAPI, caplog: pytest.LogCaptureFixture
+) -> None:
+    @app.post("/taken/{name}")
+    async def taken(request: Request, name: str) -> None:
+        await request.body()
+
+    messages = [{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}]
+    path = "/taken/x"
+    scope = {
+        "type": "http", "http_version": "1.1", "method": "POST", "path": path, "raw_path": path.encode(), "scheme": "http",
+        "query_string": b"", "root_path": "", "headers": [(b"host", b"localhost")], "server": ("127.0.0.1", 80), "client": None,
+    }  # fmt: skip
+    answers: list[Any] = []
+
+    async def receive() -> Any:
+        return messages.pop(0)
+
+    async def send(message: Any) -> None:
+        answers.append(message)
+
+    asyncio.run(app(scope, receive, send))
+    assert answers == []
+    assert caplog.records == []
+    figures = app.state.installation.metrics.text().decode()
+    assert 'method="POST",route="/taken/{name}",status="499"' in figures
 
 
 def test_what_callers_make_up_makes_no_series(app: FastAPI) -> None:
