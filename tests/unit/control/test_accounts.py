@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -80,6 +81,14 @@ def test_tokens_expire_and_those_of_others_are_refused(house: House) -> None:
     for token in (expired, foreign, "a.b.c", ""):
         with pytest.raises(Unauthenticated):
             accounts.authenticate_run(house.here, token)
+
+
+def test_a_clock_that_was_put_back_cuts_off_no_run(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 3600)
+    token = house.here.signer.sign("run", "r", lifetime=7200)
+    monkeypatch.undo()
+    assert accounts.authenticate_run(house.here, token).run_id == "r"
 
 
 def test_the_secret_is_made_once_and_private(house: House) -> None:
