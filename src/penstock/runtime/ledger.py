@@ -29,11 +29,15 @@ class Ledger:
         return True
 
     def end(self, exit: Exit) -> None:
-        """Note how it ended; kept until `close`."""
+        """Note how it ended; kept until `close`. Raises `OSError`; then it is noted as before."""
         file = self._file(exit.run_id, exit.fence)
         fresh = file.with_suffix(".new")
-        fresh.write_bytes(msgspec.json.encode(exit))
-        fresh.replace(file)
+        try:
+            fresh.write_bytes(msgspec.json.encode(exit))
+            fresh.replace(file)
+        except OSError:  # a full disk: what is half written says nothing, and nobody else would remove it
+            fresh.unlink(missing_ok=True)
+            raise
 
     def close(self, exit: Exit) -> None:
         """The server has heard of this exit: nothing is left to remember. Hearing of it again would change nothing."""

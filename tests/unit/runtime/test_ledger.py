@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 from penstock.ids import new_id
@@ -39,3 +41,19 @@ def test_a_half_written_exit_does_not_hide_the_run(home: Path) -> None:
     [lost] = Ledger(str(home)).recover()
     assert (lost.run_id, lost.fence, lost.launched) == (run_id, 1, True)
     assert [one.name for one in (home / "held").iterdir()] == [f"{run_id}@1"]
+
+
+def test_an_exit_that_finds_no_room_leaves_nothing_half_written(home: Path) -> None:
+    ended = Exit(run_id=new_id(), fence=1, status=0, failure="exited")
+    program = (
+        "import resource, sys; from penstock.model.launch import Exit; from penstock.runtime.ledger import Ledger\n"
+        "ledger = Ledger(sys.argv[1]); ledger.open(sys.argv[2], 1)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
+        "try: ledger.end(Exit(run_id=sys.argv[2], fence=1, status=0, failure='exited'))\n"
+        "except OSError: sys.exit(7)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program, str(home), ended.run_id], check=False).returncode == 7
+    assert [one.name for one in (home / "held").iterdir()] == [f"{ended.run_id}@1"]
+    assert [one.failure for one in Ledger(str(home)).recover()] == [
+        "was lost: the supervisor of its machine was killed"
+    ]
