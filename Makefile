@@ -40,7 +40,7 @@ unit: setup ## The quick tests: seconds
 acceptance: setup ## The real server, driven from outside
 	$(PYTEST) tests/acceptance
 
-drill: setup ## Break an installation for five minutes: kills, freezes; count what is lost (SEED=n: the same again)
+drill: setup ## Break an installation for five minutes, and count what is lost (SEED=n: the same again)
 	$(BIN)/penstock drill --seconds 300 $(if $(SEED),--seed $(SEED))
 
 bench: setup ## Measure against the yardsticks

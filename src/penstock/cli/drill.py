@@ -10,7 +10,7 @@ import typer
 from penstock.cli.options import OutputOption, group
 from penstock.cli.output import Column, Output, say, show_json, show_rows
 from penstock.drill.drill import Report, Wanted, drill
-from penstock.drill.faults import FAULTS
+from penstock.drill.faults import FAULTS, impossible
 from penstock.errors import InvalidInput, fault
 
 app = group()
@@ -54,7 +54,12 @@ def command(
 
 
 def _chosen(faults: str) -> list[str]:
-    names = [one.strip() for one in faults.split(",") if one.strip()] or list(FAULTS)
+    missing = impossible()
+    for name, why in missing.items():
+        say(f"Without '{name}': {why}.")
+    names = [one.strip() for one in faults.split(",") if one.strip()] or [one for one in FAULTS if one not in missing]
+    if cannot := [one for one in names if one in missing]:
+        raise InvalidInput(f"The fault '{cannot[0]}' cannot be had here: {missing[cannot[0]]}.")
     if unknown := [one for one in names if one not in FAULTS]:
         raise InvalidInput(
             f"There is no fault '{unknown[0]}'.", errors=[fault("/faults", "It is not known.", allowed=list(FAULTS))]

@@ -8,17 +8,19 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
 from penstock.drill import survey
 from penstock.drill.checker import KINDS, Finding, check
-from penstock.drill.faults import FAULTS, Field
+from penstock.drill.faults import FAULTS, SHIMMED, Field
 from penstock.drill.installation import LEASE, Site
 from penstock.drill.load import Clients
-from penstock.drill.records import Answer, Blow, Death, Deed, History, Told
+from penstock.drill.proxy import Proxy
+from penstock.drill.records import Answer, Blow, Death, Deed, History, Order, Told
+from penstock.drill.shim import Shim, compiler
 from penstock.drill.witness import Witness
 
 PATIENCE = 60.0
@@ -90,15 +92,22 @@ def _directory() -> Path:
 
 
 def _hold(wanted: Wanted, directory: Path, history: History, say: Callable[[str], None]) -> None:
-    with _witness(directory, history) as witness, _site(directory, history, wanted.database) as site:
+    shim = _shim(wanted, directory)
+    with (
+        closing(Witness(directory, history)) as witness,
+        _site(directory, history, wanted, shim) as site,
+        closing(Proxy(site.port)) as network,
+    ):
         say("setting up")
         site.equip(Path(__file__).with_name("witnessed.py"))
-        clients = Clients(history, site.port, site.key, witness.path, wanted.seed)
-        survey.check_slots(clients, history, _PROBES)
+        clients = Clients(history, network.port, site.key, witness.path, wanted.seed)
+        clients.place(Order(number=_PROBES, key="first"))  # the first one of all starts a supervisor, which takes long
+        survey.settled(site, PATIENCE)
+        survey.check_slots(clients, history, _PROBES + 1)
         before = survey.descriptors(site)
         say(f"breaking things for {wanted.seconds:g} s")
         clients.start()
-        _break(wanted, Field(site, history, Random(f"{wanted.seed}:faults")))
+        _break(wanted, Field(site, history, Random(f"{wanted.seed}:faults"), network, shim))
         say("waiting for everything to end")
         clients.finish(PATIENCE)
         survey.settled(site, PATIENCE)
@@ -110,6 +119,7 @@ def _hold(wanted: Wanted, directory: Path, history: History, say: Callable[[str]
         survey.ask_everything(site, history)
         site.stop()
         survey.check_remains(site, history)
+        survey.check_logs(site, history)
 
 
 def _break(wanted: Wanted, place: Field) -> None:
@@ -124,19 +134,16 @@ def _break(wanted: Wanted, place: Field) -> None:
         FAULTS[place.chance.choice(list(wanted.faults))](place)
 
 
-@contextmanager
-def _witness(directory: Path, history: History) -> Iterator[Witness]:
-    witness = Witness(directory, history)
-    try:
-        yield witness
-    finally:
-        witness.close()
+def _shim(wanted: Wanted, directory: Path) -> Shim | None:
+    """What moves clocks and ends processes at points, if that is wanted."""
+    found = compiler()
+    return Shim(directory, found) if found is not None and SHIMMED & set(wanted.faults) else None
 
 
 @contextmanager
-def _site(directory: Path, history: History, database: str) -> Iterator[Site]:
+def _site(directory: Path, history: History, wanted: Wanted, shim: Shim | None) -> Iterator[Site]:
     """A running installation, of which nothing is left afterwards, whatever happens."""
-    site = Site(directory, history, database=database)
+    site = Site(directory, history, database=wanted.database, preload=shim.environment if shim else None)
     try:
         site.start()
         yield site

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,7 +12,9 @@ from random import Random
 import psutil
 
 from penstock.drill.installation import LEASE, Site
-from penstock.drill.records import Blow, History
+from penstock.drill.proxy import ILLS, Ill, Proxy
+from penstock.drill.records import Blow, Deed, History
+from penstock.drill.shim import POINTS, Shim, compiler
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,8 @@ class Field:
     site: Site
     history: History
     chance: Random
+    network: Proxy
+    shim: Shim | None
 
     def note(self, fault: str, what: str, since: float, *, runs: tuple[str, ...] = (), all_runs: bool = False) -> None:
         """Write down a blow that is over now."""
@@ -84,6 +89,70 @@ def freeze(field: Field) -> None:
     field.note("freeze", f"all workers stood still for {seconds:.1f} s", since, all_runs=seconds > LEASE / 2)
 
 
+def break_network(field: Field) -> None:
+    """The network between clients and the server refuses, resets, swallows answers, stalls or drips for a while."""
+    since = time.monotonic()
+    ill = field.chance.choice(ILLS)
+    field.network.fall_ill(ill)
+    try:
+        time.sleep(field.chance.uniform(0.5, 4.0))
+    finally:
+        field.network.fall_ill(Ill.NOTHING)
+    field.note("network", ill.value, since)
+
+
+def fill_disk(field: Field) -> None:
+    """No file can grow: for the server alone, which no run may suffer from, or for everybody."""
+    since = time.monotonic()
+    everybody = field.chance.random() < 0.5
+    _limit([psutil.Process(field.site.pid())] if not everybody else field.site.processes(), 0)
+    try:
+        time.sleep(field.chance.uniform(0.5, LEASE))
+    finally:
+        _limit(field.site.processes(), resource.RLIM_INFINITY)
+    field.note("disk", "no file could grow" + ("" if everybody else " for the server"), since, all_runs=everybody)
+
+
+def _limit(processes: list[psutil.Process], size: int) -> None:
+    for process in processes:
+        with suppress(psutil.Error, OSError):
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+
+def move_clock(field: Field) -> None:
+    """The wall clock of every process jumps by an hour or a day, forth or back, and later jumps home again."""
+    assert field.shim is not None
+    since = time.monotonic()
+    seconds = field.chance.choice((3600, -3600, 86400, -86400))
+    field.shim.shift(seconds)
+    try:
+        time.sleep(field.chance.uniform(0.5, 2 * LEASE))
+    finally:
+        field.shim.shift(0)
+    field.note("clock", f"{seconds:+d} s", since)
+
+
+def end_at_point(field: Field) -> None:
+    """One process is ended (SIGKILL) right before or after something is on disk for good."""
+    assert field.shim is not None
+    since = time.monotonic()
+    point = field.chance.choice(list(POINTS))
+    server, supervisors = field.site.pid(), {one.pid for one in field.site.supervisors()}
+    field.site.expect_death(True)
+    field.shim.arm(point, field.chance.randrange(1, 40))
+    victim = field.shim.victim(LEASE)
+    field.shim.disarm()
+    if victim == server:
+        field.site.serving.clear()
+        field.note("point", f"the server died {point}", since)
+        return
+    field.site.expect_death(False)
+    if victim is not None:
+        runs = tuple({one.run_id for one in field.history.of(Deed) if one.pid == victim})
+        who = "the supervisor" if victim in supervisors else f"process {victim}"
+        field.note("point", f"{who} died {point}", since, runs=runs, all_runs=not runs)
+
+
 def _frozen(processes: list[psutil.Process], seconds: float) -> None:
     for process in processes:
         with suppress(psutil.Error):
@@ -102,5 +171,18 @@ FAULTS: dict[str, Callable[[Field], None]] = {
     "supervisor": kill_supervisor,
     "parent": kill_parent,
     "freeze": freeze,
+    "network": break_network,
+    "disk": fill_disk,
+    "clock": move_clock,
+    "point": end_at_point,
 }
 """What can be broken, by the name that `--faults` knows."""
+
+SHIMMED = frozenset({"clock", "point"})
+"""Those that a library does which is loaded into the processes."""
+
+
+def impossible() -> dict[str, str]:
+    """The faults that cannot be had on this machine, and why."""
+    missing = {} if compiler() else dict.fromkeys(SHIMMED, "there is no C compiler, or this is not Linux")
+    return missing if hasattr(resource, "prlimit") else {**missing, "disk": "this is not Linux"}

@@ -86,9 +86,9 @@ class Site:
         assert self._process is not None
         return self._process.pid
 
-    def expect_death(self) -> None:
-        """The server may die by itself now: something is set up that ends it."""
-        self._killed = True
+    def expect_death(self, expected: bool) -> None:
+        """Whether something is set up that may end the server now."""
+        self._killed = expected
 
     def stop(self) -> None:
         """Have the server leave in good order, and wait for it."""
@@ -146,6 +146,10 @@ class Site:
         if status >= 300:
             raise PenstockError(f"{method} {path} was answered {status}: {answer}")
         return answer
+
+    def logs(self) -> list[Path]:
+        """What the server and its supervisor write for their operator."""
+        return [self._log, *sorted((self.home / "logs").glob("*.log"))]
 
     def _command(self, *words: str) -> str:
         done = subprocess.run(

@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 from penstock.drill.installation import TEMPLATE, request
-from penstock.drill.records import TERMINAL, Answer, Cancel, Failing, History, Order, Sight
+from penstock.drill.records import TERMINAL, Answer, Cancel, History, Order, Sight, Surprise
 
 CLIENTS = 6
 TIMEOUT = 10.0
@@ -20,7 +20,8 @@ TIMEOUT = 10.0
 _UNSURE = frozenset({429, 502, 503, 504, 507})
 """Later, they say: a client with a key sends the same again."""
 
-_KNOWN = frozenset({500, 501, 505})
+_CLUELESS = frozenset({500, 501, 505})
+"""Nothing that is broken here excuses these."""
 
 
 class Clients:
@@ -132,7 +133,7 @@ class Clients:
             status, answer = request(line, method, path, content, {**self._headers, **(headers or {})})
         except (OSError, http.client.HTTPException):
             return None, None
-        if status in _KNOWN:
-            failing = Failing(at=time.monotonic(), request=f"{method} {path}", status=status, body=str(answer)[:500])
-            self._history.add(failing)
+        if status in _CLUELESS:
+            words = f"{method} {path} was answered {status}: {str(answer)[:500]}"
+            self._history.add(Surprise(at=time.monotonic(), what=words))
         return status, answer

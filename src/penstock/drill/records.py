@@ -105,13 +105,11 @@ class Death:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Failing:
-    """An answer that no fault excuses: the server did not know what to say."""
+class Surprise:
+    """What no fault excuses: an answer of 500, an error in a log of the product."""
 
     at: float
-    request: str
-    status: int
-    body: str
+    what: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +133,7 @@ class Leftover:
     what: str
 
 
-Record = Order | Answer | Cancel | Sight | Deed | Blow | Death | Failing | Told | Leftover
+Record = Order | Answer | Cancel | Sight | Deed | Blow | Death | Surprise | Told | Leftover
 
 R = TypeVar("R", bound=Record)
 

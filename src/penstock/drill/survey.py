@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections import Counter
 from contextlib import suppress
@@ -13,7 +14,9 @@ import psutil
 
 from penstock.drill.installation import SLOTS, Site
 from penstock.drill.load import Clients
-from penstock.drill.records import TERMINAL, Answer, Deed, History, Leftover, Order, Told
+from penstock.drill.records import TERMINAL, Answer, Deed, History, Leftover, Order, Surprise, Told
+
+_ERROR = re.compile(r"\d{4}-\d\d-\d\d \S+ (ERROR|CRITICAL) ")
 
 SPARE = 4
 """So many descriptors more than before are no leak: a connection that is kept for the next request, and the like."""
@@ -140,6 +143,17 @@ def passing_files(home: Path, scratch: Path) -> list[str]:
             or name.endswith((".new", ".tmp", ".part"))
         ]
     return sorted(found)
+
+
+def check_logs(site: Site, history: History) -> None:
+    """No log of the product has an error in it that nobody foresaw: what was foreseen is a warning at most."""
+    for log in site.logs():
+        lines = log.read_text(errors="replace").splitlines()
+        for at, line in enumerate(lines):
+            if _ERROR.match(line) or line.startswith("Traceback"):
+                words = " | ".join(lines[max(0, at - 1) : at + 1])
+                last = next((one for one in lines[at + 1 :] if one and not one.startswith((" ", "Traceback"))), "")
+                history.add(Surprise(at=time.monotonic(), what=f"{log.name} has {words} | {last}"[:600]))
 
 
 def promised(history: History) -> int:

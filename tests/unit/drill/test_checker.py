@@ -14,12 +14,12 @@ from penstock.drill.records import (
     Cancel,
     Death,
     Deed,
-    Failing,
     History,
     Leftover,
     Order,
     Record,
     Sight,
+    Surprise,
     Told,
 )
 
@@ -97,7 +97,7 @@ def test_a_history_that_is_right_has_nothing_in_it() -> None:
         (ended_as("failed"), "wrong", "nothing was done to it"),
         (ended_as("cancelled"), "wrong", "nobody asked"),
         ([*good(), Cancel(run_id="r1", at=12.0, status=202)], "wrong", "a cancel was accepted"),
-        ([*good(), Failing(at=1.0, request="GET /runs", status=500, body="?")], "wrong", "answered 500"),
+        ([*good(), Surprise(at=1.0, what="GET /runs was answered 500")], "wrong", "answered 500"),
         ([*good(), Death(at=1.0, status=1)], "wrong", "ended by itself"),
     ],
 )
@@ -144,6 +144,15 @@ def test_an_attempt_that_the_policy_has_is_right() -> None:
     tried = [deed("left", "begin", 9.0), deed("left", "fail", 9.1)]
     again = [replace(one, attempt=2) if isinstance(one, Deed) and one.step == "left" else one for one in records]
     assert found([*tried, *again]) == []
+
+
+def test_a_result_that_could_not_be_kept_may_be_made_again_where_the_policy_has_a_retry() -> None:
+    again = [replace(one, attempt=2, at=one.at + 0.5) for one in good() if isinstance(one, Deed) and one.step == "left"]
+    assert {one.kind for one in found([*good(), *again])} == {"doubled"}
+    full = Blow(fault="disk", what="no file could grow", at=9.0, until=12.0, all_runs=True)
+    assert found([*good(), *again, full]) == []
+    without_policy = [replace(one, step="right") for one in again]
+    assert {one.kind for one in found([*good(), *without_policy, full])} == {"doubled"}
 
 
 def test_an_end_that_was_taken_back_is_found() -> None:
