@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Request
@@ -59,6 +61,7 @@ def may(permission: Permission, about: About | None = None, *, runs: bool = Fals
     rule = Rule(permission, about, runs)
 
     async def check(request: Request, here: Here) -> Principal:
+        request.state.rule = rule
         who = _recognised(request, here)
         if who is not None and _unconfined(who, rule):  # the store need not be asked: most requests are such
             return _admitted(request, here, rule, who)
@@ -101,6 +104,23 @@ CallbackReader = Annotated[Principal, may(Permission.READ, "callback")]
 CallbackRunner = Annotated[Principal, may(Permission.RUN, "callback")]
 ArtifactReader = Annotated[Principal, may(Permission.READ, "artifact", runs=True)]
 ArtifactRunner = Annotated[Principal, may(Permission.RUN, "artifact", runs=True)]
+
+
+class Standing:
+    """Whether a caller who waits may still have what they wait for: a key that is withdrawn is worth nothing a second later."""
+
+    EVERY = 0.8
+    """Seconds after which it is asked again."""
+
+    def __init__(self, request: Request, here: Installation) -> None:
+        self._look = partial(_checked, request, here, request.state.rule)
+        self._asked = time.monotonic()
+
+    async def hold(self) -> None:
+        """Raise what the caller's next request would, if that is an error. To be called at least every `EVERY` seconds."""
+        if time.monotonic() - self._asked >= self.EVERY:
+            self._asked = time.monotonic()
+            await run_in_threadpool(self._look)
 
 
 def known(request: Request, here: Installation) -> Principal | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -19,7 +20,7 @@ from penstock.control import callbacks, decisions, reach, replays, runs
 from penstock.control.idempotency import Once
 from penstock.control.installation import Installation
 from penstock.control.targets import Target
-from penstock.errors import Forbidden, PenstockError
+from penstock.errors import Forbidden, NotFound, PenstockError, Unauthenticated
 from penstock.model.account import Principal
 from penstock.model.configuration import PipelineRunConfiguration, said
 from penstock.model.decision import Verdict
@@ -27,6 +28,7 @@ from penstock.model.idempotency import ATTEMPT, in_headers
 from penstock.model.launch import Ticket
 from penstock.model.preference import preferred_wait
 from penstock.model.run import Cause, Run, RunState
+from penstock.server.access import Standing
 from penstock.server.bodies import Strict, answer
 from penstock.server.watching import TRACE
 from penstock.store import runs as stored
@@ -112,7 +114,12 @@ async def trigger(request: Request, here: Installation, wish: Trigger) -> Respon
     if started.cancelled:
         await run_in_threadpool(stop, request, started.cancelled)
     verdict = _verdict(started)
-    run = await wait_for_end(here, started.run, wait) if wait else started.run
+    run = started.run
+    if wait:
+        with suppress(
+            Unauthenticated, Forbidden, NotFound
+        ):  # it was started all the same, and that is what they are told
+            run = await wait_for_end(request, here, run, wait)
     headers = {
         "Location": f"{request.scope['root_path']}/api/v1/runs/{run.id}",
         "Idempotency-Result": "created" if verdict is Verdict.STARTED else verdict.value,
@@ -132,16 +139,18 @@ def waited(wait: float) -> dict[str, str]:
     return {"Preference-Applied": f"wait={wait:g}"} if wait else {}
 
 
-async def wait_for_end(here: Installation, run: Run, seconds: float) -> Run:
-    """The run when it has ended, or as it stands after `seconds`."""
+async def wait_for_end(request: Request, here: Installation, run: Run, seconds: float) -> Run:
+    """The run when it has ended, or as it stands after `seconds`. Raises if the caller may not see it any more."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
+    standing = Standing(request, here)
     with here.bell.subscribe(run.id, loop) as rung:
         while not run.state.terminal and (left := deadline - loop.time()) > 0 and not here.draining.is_set():
             # Another process may have written without our bell: look again every second.
             run = await run_in_threadpool(_read, here, run.id)
             if not run.state.terminal:
-                await rung.wait_async(min(left, 1.0))
+                await rung.wait_async(min(left, Standing.EVERY))
+                await standing.hold()
     return run
 
 

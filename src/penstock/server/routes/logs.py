@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from penstock.control.installation import Installation
 from penstock.model.preference import preferred_wait
+from penstock.server.access import Standing
 from penstock.server.bodies import answer
 from penstock.server.triggers import waited
 from penstock.store import logs, runs
@@ -32,6 +33,7 @@ async def log_page(request: Request, here: Installation, reference: str, query: 
     loop = asyncio.get_running_loop()
     deadline = loop.time() + wait
     found = await run_in_threadpool(_read, here, reference, query)
+    standing = Standing(request, here)
     with here.bell.subscribe(found["run_id"], loop) as rung:
         while (
             not found["lines"]
@@ -41,7 +43,8 @@ async def log_page(request: Request, here: Installation, reference: str, query: 
         ):
             found = await run_in_threadpool(_read, here, reference, query)
             if not found["lines"] and not found["ended"]:
-                await rung.wait_async(min(left, 1.0))
+                await rung.wait_async(min(left, Standing.EVERY))
+                await standing.hold()
     return answer(found, headers=waited(wait))
 
 

@@ -16,7 +16,7 @@ from pydantic import AwareDatetime, Field
 from penstock.control import differences, journal, plans, reach, replays, runs, why
 from penstock.control.installation import Installation
 from penstock.control.targets import Target
-from penstock.errors import Forbidden, StaleFence
+from penstock.errors import Forbidden, NotFound, StaleFence, Unauthenticated
 from penstock.model.callback import Callback
 from penstock.model.comparison import Comparison
 from penstock.model.configuration import PipelineRunConfiguration
@@ -24,7 +24,7 @@ from penstock.model.plan import Plan
 from penstock.model.preference import preferred_wait
 from penstock.model.run import Batch, Receipt, Run, RunState, StepRun
 from penstock.model.why import Why
-from penstock.server.access import Here, ListReader, RunReader, RunRunner, RunWriter, Starter, Worker
+from penstock.server.access import Here, ListReader, RunReader, RunRunner, RunWriter, Standing, Starter, Worker
 from penstock.server.bodies import REPORT, SOUGHT, ListQuery, Page, Strict, answer, listing, record
 from penstock.server.noun import Noun
 from penstock.server.routes.callbacks import callback_page
@@ -162,7 +162,7 @@ async def get_run(request: Request, here: Here, _: RunReader, reference: str) ->
     run = await run_in_threadpool(_run, here, reference)
     wait = preferred_wait(request.headers.get("prefer", ""))
     if wait:
-        run = await wait_for_end(here, run, wait)
+        run = await wait_for_end(request, here, run, wait)
     return answer(run, headers=waited(wait))
 
 
@@ -271,7 +271,7 @@ async def get_run_events(
         last = request.headers.get("last-event-id", "")
         after = int(last) if last.isdigit() else query.after
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingResponse(_stream(here, run.id, after), media_type="text/event-stream", headers=headers)
+        return StreamingResponse(_stream(request, here, run.id, after), media_type="text/event-stream", headers=headers)
     items = await run_in_threadpool(_events, here, run.id, query.after, query.size)
     return answer({"items": items, "next": items[-1].number if items else None})
 
@@ -296,12 +296,16 @@ def _events(here: Installation, run_id: str, after: int, limit: int) -> list[eve
         return list(events.after(session, run_id, after, limit))
 
 
-async def _stream(here: Installation, run_id: str, after: int) -> AsyncIterator[bytes]:
-    """Server-sent events until the run has ended and all of them were sent."""
+async def _stream(request: Request, here: Installation, run_id: str, after: int) -> AsyncIterator[bytes]:
+    """Server-sent events until the run has ended and all of them were sent, or the caller may not see them any more."""
     loop = asyncio.get_running_loop()
     with here.bell.subscribe(run_id, loop) as rung:
-        silent_since = loop.time()
+        silent_since, standing = loop.time(), Standing(request, here)
         while True:
+            try:
+                await standing.hold()
+            except (Unauthenticated, Forbidden, NotFound):
+                return  # who comes back is told why
             run = await run_in_threadpool(_run, here, run_id)
             items = await run_in_threadpool(_events, here, run_id, after, 200)
             for item in items:
@@ -319,4 +323,4 @@ async def _stream(here: Installation, run_id: str, after: int) -> AsyncIterator[
             if loop.time() - silent_since > _HEARTBEAT:
                 silent_since = loop.time()
                 yield b": still here\n\n"
-            await rung.wait_async(1.0)
+            await rung.wait_async(Standing.EVERY)

@@ -1,0 +1,214 @@
+"""What a credential has opened ends with it: streams, followed output and long waits, whatever ends the credential."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.acceptance.site_under_test import Site, eventually
+from tests.acceptance.test_people import PASSWORD
+
+LATEST = 5.0
+"""Seconds after which nothing of a lost credential is open; measured on a busy machine, one is meant."""
+
+Ask = Callable[[httpx.Client, str], "Open"]
+
+
+@dataclass
+class Open:
+    """A request that goes on in a thread of its own."""
+
+    thread: threading.Thread
+    answer: dict[str, Any]
+
+    @property
+    def begun(self) -> bool:
+        return "begun" in self.answer
+
+    @property
+    def goes_on(self) -> bool:
+        return self.thread.is_alive()
+
+
+def stream(client: httpx.Client, run: str) -> Open:
+    """Follow the events of a run."""
+    answer: dict[str, Any] = {}
+
+    def follow() -> None:
+        with client.stream("GET", f"/runs/{run}/events", headers={"Accept": "text/event-stream"}) as response:
+            answer["status"] = response.status_code
+            answer["text"] = ""
+            for text in response.iter_text():
+                answer["text"] += text
+                if "run_running" in answer["text"]:
+                    answer["begun"] = True
+
+    return _started(follow, answer)
+
+
+def _waiting(path: str) -> Ask:
+    def ask(client: httpx.Client, run: str) -> Open:
+        answer: dict[str, Any] = {"begun": True}
+
+        def wait() -> None:
+            response = client.get(path.format(run), headers={"Prefer": "wait=120"})
+            answer.update(status=response.status_code, text=response.text)
+
+        return _started(wait, answer)
+
+    return ask
+
+
+def trigger(client: httpx.Client, run: str) -> Open:
+    """Start another run, and wait for its end."""
+    answer: dict[str, Any] = {"begun": True}
+
+    def wait() -> None:
+        response = client.post(
+            "/run_templates/lab/runs",
+            json={"parameters": {"deed": "wait", "path": "/nowhere"}},
+            headers={"Prefer": "wait=120"},
+        )
+        answer.update(status=response.status_code, text=response.text)
+
+    return _started(wait, answer)
+
+
+def _started(target: Callable[[], None], answer: dict[str, Any]) -> Open:
+    thread = threading.Thread(target=target, daemon=True)
+    thread.start()
+    return Open(thread, answer)
+
+
+def all_of(client: httpx.Client, run: str) -> dict[str, Open]:
+    """Everything that can be left open, opened."""
+    opened = {
+        "stream": stream(client, run),
+        "run": _waiting("/runs/{}")(client, run),
+        "logs": _waiting("/runs/{}/logs?after=1000000")(client, run),
+        "trigger": trigger(client, run),
+    }
+    for name, one in opened.items():
+        eventually(lambda one=one: one.begun, what=f"{name} is open")
+    return opened
+
+
+@pytest.fixture(scope="module")
+def lab(site: Site) -> Iterator[tuple[Site, str]]:
+    """A run that goes on until this module is done."""
+    path = site.home / "revocation"
+    run = site.trigger("lab", {"deed": "wait", "path": str(path)})["id"]
+    site.reaches(run, {"running"})
+    yield site, run
+    for one in site.get("/runs", state="running", size=200)["items"]:
+        site.api.post(f"/runs/{one['id']}/cancel")
+
+
+def ends(opened: dict[str, Open], lose: Callable[[], Any]) -> None:
+    """All of these go on until `lose` is called, and not after that."""
+    time.sleep(2)  # slow: they are asked again several times, and go on
+    assert [name for name, one in opened.items() if not one.goes_on] == []
+    lose()
+    lost = time.monotonic()
+    for name, one in opened.items():
+        one.thread.join(LATEST)
+        assert not one.goes_on, f"{name} is still open after {time.monotonic() - lost:.1f} s"
+    assert "event: end" not in opened["stream"].answer["text"]
+    for name in ("run", "logs"):
+        assert opened[name].answer["status"] == 401, (name, opened[name].answer)
+    # The run was accepted, and that is what is told; not what became of it.
+    assert opened["trigger"].answer["status"] == 202
+
+
+def account(site: Site, name: str) -> tuple[str, httpx.Client]:
+    key = site.key(name)
+    return key, site.keyed(key)
+
+
+def test_a_key_that_is_revoked(lab: tuple[Site, str]) -> None:
+    site, run = lab
+    _, client = account(site, "r1")
+    ends(all_of(client, run), lambda: site.api.delete("/service_accounts/r1/api_keys/k").raise_for_status())
+
+
+def test_a_key_that_is_rotated_without_grace(lab: tuple[Site, str]) -> None:
+    site, run = lab
+    _, client = account(site, "r2")
+    ends(all_of(client, run), lambda: site.post("/service_accounts/r2/api_keys/k/rotate", {}))
+
+
+def test_an_account_that_is_switched_off(lab: tuple[Site, str]) -> None:
+    site, run = lab
+    key, client = account(site, "r3")
+    token = site.keyed(key).post("/login", json={"api_key": key}).json()["access_token"]
+    opened = all_of(client, run)
+    opened["token"] = stream(site.keyed(token), run)
+    eventually(lambda: opened["token"].begun, what="the stream of the token")
+    ends(opened, lambda: site.api.patch("/service_accounts/r3", json={"active": False}).raise_for_status())
+
+
+def test_a_key_whose_time_is_over(lab: tuple[Site, str]) -> None:
+    site, run = lab
+    site.post("/service_accounts", {"name": "r4", "role": "operator"}, 201)
+    made = site.post("/service_accounts/r4/api_keys", {"name": "k", "expires_in_days": 6 / 86400}, 201)
+    opened = all_of(site.keyed(made["key"]), run)
+    for one in opened.values():
+        one.thread.join(20)
+        assert not one.goes_on
+    assert opened["run"].answer["status"] == 401
+
+
+def test_a_role_that_is_taken_away(lab: tuple[Site, str]) -> None:
+    site, run = lab
+    _, client = account(site, "r5")
+    opened = all_of(client, run)
+    site.api.patch("/service_accounts/r5", json={"role": "none"}).raise_for_status()
+    for name, one in opened.items():
+        one.thread.join(LATEST)
+        assert not one.goes_on, name
+    assert opened["run"].answer["status"] in (403, 404)
+
+
+@pytest.mark.parametrize("how", ["signing out", "another password", "being switched off"])
+def test_the_session_of_a_person(lab: tuple[Site, str], how: str) -> None:
+    site, run = lab
+    name = f"p{how[:2]}{len(how)}"
+    code = site.penstock("user", "create", name, "--role", "operator").stdout.strip()
+    with browser_of(site) as first, browser_of(site) as other:
+        activated = first.post("/users/activate", json={"code": code, "password": PASSWORD})
+        assert activated.status_code == 201, activated.text
+        for browser in (first, other):
+            signed_in = browser.post("/sessions", json={"name": name, "password": PASSWORD})
+            assert signed_in.status_code == 201, signed_in.text
+            browser.headers["X-CSRF-Token"] = signed_in.json()["csrf_token"]
+        another = {"current": PASSWORD, "new": f"another {PASSWORD}"}
+        ways: dict[str, Callable[[], httpx.Response]] = {
+            "signing out": lambda: first.delete("/sessions/current"),
+            "another password": lambda: other.put("/me/password", json=another),
+            "being switched off": lambda: site.api.patch(f"/users/{name}", json={"active": False}),
+        }
+        ends(all_of(first, run), lambda: ways[how]().raise_for_status())
+
+
+def browser_of(site: Site) -> httpx.Client:
+    return httpx.Client(base_url=f"{site.url}/api/v1", timeout=150)
+
+
+def test_one_that_is_good_sees_the_end(fresh: Site) -> None:
+    run = fresh.trigger("lab", {"deed": "wait", "path": str(fresh.home / "good")})["id"]
+    fresh.reaches(run, {"running"})
+    client = fresh.keyed(fresh.key("good"))
+    opened = {"stream": stream(client, run), "run": _waiting("/runs/{}")(client, run)}
+    eventually(lambda: opened["stream"].begun, what="the stream")
+    time.sleep(2)  # slow: they are asked again several times
+    (fresh.home / "good.go").touch()
+    for one in opened.values():
+        one.thread.join(60)
+    assert "event: end" in opened["stream"].answer["text"]
+    assert opened["run"].answer["status"] == 200
