@@ -40,8 +40,8 @@ unit: setup ## The quick tests: seconds
 acceptance: setup ## The real server, driven from outside
 	$(PYTEST) tests/acceptance
 
-drill: setup ## Break an installation for five minutes, and count what is lost (SEED=n: the same again)
-	$(BIN)/penstock drill --seconds 300 $(if $(SEED),--seed $(SEED))
+drill: setup ## Break installations on SQLite and PostgreSQL for five minutes; count what is lost (SEED=n: the same again)
+	$(BIN)/python -m tools.drill $(if $(SEED),--seed $(SEED))
 
 bench: setup ## Measure against the yardsticks
 	$(BIN)/python -m benchmarks

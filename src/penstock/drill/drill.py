@@ -15,6 +15,7 @@ from random import Random
 
 from penstock.drill import survey
 from penstock.drill.checker import KINDS, Finding, check
+from penstock.drill.database import Database
 from penstock.drill.faults import FAULTS, SHIMMED, Field
 from penstock.drill.installation import LEASE, Site
 from penstock.drill.load import Clients
@@ -37,7 +38,6 @@ class Wanted:
     seconds: float
     seed: int
     faults: Sequence[str]
-    database: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,13 +65,15 @@ class Report:
         return not self.findings
 
 
-def drill(wanted: Wanted, *, keep: bool = False, say: Callable[[str], None] = lambda _: None) -> Report:
-    """Hold a drill. `say` is told what goes on."""
+def drill(
+    wanted: Wanted, database: Database, *, keep: bool = False, say: Callable[[str], None] = lambda _: None
+) -> Report:
+    """Hold a drill on this database, which is for it alone. `say` is told what goes on."""
     directory = _directory()
     history = History()
     began = time.monotonic()
     try:
-        _hold(wanted, directory, history, say)
+        _hold(wanted, database, directory, history, say)
         findings = check(history, lease=LEASE)
     except BaseException:
         history.keep(directory / "history.jsonl")
@@ -82,7 +84,8 @@ def drill(wanted: Wanted, *, keep: bool = False, say: Callable[[str], None] = la
         history.keep(directory / "history.jsonl")
     else:
         shutil.rmtree(directory)
-    return _report(wanted, history, findings, time.monotonic() - began, str(directory) if kept else None)
+    seconds = round(time.monotonic() - began, 1)
+    return _report(wanted.seed, seconds, database.name, history, findings, str(directory) if kept else None)
 
 
 def _directory() -> Path:
@@ -91,11 +94,11 @@ def _directory() -> Path:
     return Path(tempfile.mkdtemp(prefix="pkd-", dir=usual if len(os.fsencode(usual)) < 70 else "/tmp"))  # noqa: S108 (made private)
 
 
-def _hold(wanted: Wanted, directory: Path, history: History, say: Callable[[str], None]) -> None:
+def _hold(wanted: Wanted, database: Database, directory: Path, history: History, say: Callable[[str], None]) -> None:
     shim = _shim(wanted, directory)
     with (
         closing(Witness(directory, history)) as witness,
-        _site(directory, history, wanted, shim) as site,
+        _site(directory, history, database.url, shim) as site,
         closing(Proxy(site.port)) as network,
     ):
         say("setting up")
@@ -107,18 +110,19 @@ def _hold(wanted: Wanted, directory: Path, history: History, say: Callable[[str]
         before = survey.descriptors(site)
         say(f"breaking things for {wanted.seconds:g} s")
         clients.start()
-        _break(wanted, Field(site, history, Random(f"{wanted.seed}:faults"), network, shim))
+        _break(wanted, Field(site, history, Random(f"{wanted.seed}:faults"), network, shim, database))
         say("waiting for everything to end")
         clients.finish(PATIENCE)
         survey.settled(site, PATIENCE)
         survey.check_offspring(site, history)
         survey.check_slots(clients, history, _PROBES + 1000)
         survey.settled(site, PATIENCE)
-        survey.check_descriptors(before, survey.descriptors(site), history)
+        survey.check_descriptors(before, survey.descriptors(site), history, pooled=bool(database.url))
         say("asking what is there")
         survey.ask_everything(site, history)
         site.stop()
         survey.check_remains(site, history)
+        survey.check_database(site, history)
         survey.check_logs(site, history)
 
 
@@ -141,9 +145,9 @@ def _shim(wanted: Wanted, directory: Path) -> Shim | None:
 
 
 @contextmanager
-def _site(directory: Path, history: History, wanted: Wanted, shim: Shim | None) -> Iterator[Site]:
+def _site(directory: Path, history: History, database: str, shim: Shim | None) -> Iterator[Site]:
     """A running installation, of which nothing is left afterwards, whatever happens."""
-    site = Site(directory, history, database=wanted.database, preload=shim.environment if shim else None)
+    site = Site(directory, history, database=database, preload=shim.environment if shim else None)
     try:
         site.start()
         yield site
@@ -151,13 +155,15 @@ def _site(directory: Path, history: History, wanted: Wanted, shim: Shim | None) 
         site.abandon()
 
 
-def _report(wanted: Wanted, history: History, findings: list[Finding], seconds: float, kept: str | None) -> Report:
+def _report(
+    seed: int, seconds: float, database: str, history: History, findings: list[Finding], kept: str | None
+) -> Report:
     kinds = Counter(one.kind for one in findings)
     answers = history.of(Answer)
     return Report(
-        seed=wanted.seed,
-        seconds=round(seconds, 1),
-        database="PostgreSQL" if wanted.database else "SQLite",
+        seed=seed,
+        seconds=seconds,
+        database=database,
         faults=dict(Counter(one.fault for one in history.of(Blow))),
         sendings=len(answers),
         unanswered=sum(one.status is None for one in answers),

@@ -11,6 +11,7 @@ from random import Random
 
 import psutil
 
+from penstock.drill.database import Database
 from penstock.drill.installation import LEASE, Site
 from penstock.drill.proxy import ILLS, Ill, Proxy
 from penstock.drill.records import Blow, Deed, History
@@ -26,6 +27,7 @@ class Field:
     chance: Random
     network: Proxy
     shim: Shim | None
+    database: Database
 
     def note(self, fault: str, what: str, since: float, *, runs: tuple[str, ...] = (), all_runs: bool = False) -> None:
         """Write down a blow that is over now."""
@@ -153,6 +155,12 @@ def end_at_point(field: Field) -> None:
         field.note("point", f"{who} died {point}", since, runs=runs, all_runs=not runs)
 
 
+def strike_database(field: Field) -> None:
+    """The database is taken away, and comes back. No run may suffer from that."""
+    since = time.monotonic()
+    field.note("database", field.database.strike(field.chance), since)
+
+
 def _frozen(processes: list[psutil.Process], seconds: float) -> None:
     for process in processes:
         with suppress(psutil.Error):
@@ -175,6 +183,7 @@ FAULTS: dict[str, Callable[[Field], None]] = {
     "disk": fill_disk,
     "clock": move_clock,
     "point": end_at_point,
+    "database": strike_database,
 }
 """What can be broken, by the name that `--faults` knows."""
 
@@ -182,7 +191,11 @@ SHIMMED = frozenset({"clock", "point"})
 """Those that a library does which is loaded into the processes."""
 
 
-def impossible() -> dict[str, str]:
-    """The faults that cannot be had on this machine, and why."""
+def impossible(database: Database) -> dict[str, str]:
+    """The faults that cannot be had here, and why."""
     missing = {} if compiler() else dict.fromkeys(SHIMMED, "there is no C compiler, or this is not Linux")
-    return missing if hasattr(resource, "prlimit") else {**missing, "disk": "this is not Linux"}
+    if not hasattr(resource, "prlimit"):
+        missing["disk"] = "this is not Linux"
+    if not database.url:
+        missing["database"] = "SQLite has no server that could be taken away"
+    return missing

@@ -147,12 +147,23 @@ class Site:
             raise PenstockError(f"{method} {path} was answered {status}: {answer}")
         return answer
 
+    def check_database(self) -> tuple[int, str]:
+        """The exit status of a thorough check of the database, and what it said."""
+        done = self._run("db", "check", "--deep", "-o", "json")
+        return done.returncode, done.stdout + done.stderr
+
     def logs(self) -> list[Path]:
         """What the server and its supervisor write for their operator."""
         return [self._log, *sorted((self.home / "logs").glob("*.log"))]
 
     def _command(self, *words: str) -> str:
-        done = subprocess.run(
+        done = self._run(*words)
+        if done.returncode:
+            raise PenstockError(f"penstock {' '.join(words)} failed:\n{done.stderr}")
+        return done.stdout
+
+    def _run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
             [sys.executable, "-m", "penstock", *words],
             cwd=self.project,
             env=self._environment,
@@ -162,9 +173,6 @@ class Site:
             timeout=PATIENCE,
             check=False,
         )
-        if done.returncode:
-            raise PenstockError(f"penstock {' '.join(words)} failed:\n{done.stderr}")
-        return done.stdout
 
     def _begin(self) -> None:
         self._killed = False

@@ -18,6 +18,9 @@ from penstock.drill.records import TERMINAL, Answer, Deed, History, Leftover, Or
 
 _ERROR = re.compile(r"\d{4}-\d\d-\d\d \S+ (ERROR|CRITICAL) ")
 
+POOL = 50
+"""So many connections to a database server may be kept."""
+
 SPARE = 4
 """So many descriptors more than before are no leak: a connection that is kept for the next request, and the like."""
 
@@ -95,10 +98,10 @@ def descriptors(site: Site) -> Counter[str]:
     return found
 
 
-def check_descriptors(before: Counter[str], after: Counter[str], history: History) -> None:
-    """What was opened meanwhile has been closed."""
+def check_descriptors(before: Counter[str], after: Counter[str], history: History, *, pooled: bool) -> None:
+    """What was opened meanwhile has been closed. With `pooled`, connections to the database are kept for later."""
     for kind, number in after.items():
-        if number > before[kind] + SPARE:
+        if number > before[kind] + (POOL if pooled and kind == "server socket" else SPARE):
             history.add(Leftover(kind="descriptors", what=f"{kind}: {number}, and {before[kind]} at the beginning"))
 
 
@@ -143,6 +146,13 @@ def passing_files(home: Path, scratch: Path) -> list[str]:
             or name.endswith((".new", ".tmp", ".part"))
         ]
     return sorted(found)
+
+
+def check_database(site: Site, history: History) -> None:
+    """What the product itself says of its database, now that nobody writes: rows, references, audit log, files of artifacts."""
+    status, words = site.check_database()
+    if status:
+        history.add(Surprise(at=time.monotonic(), what=f"penstock db check ended with {status}: {words[-500:]}"))
 
 
 def check_logs(site: Site, history: History) -> None:
