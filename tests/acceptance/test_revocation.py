@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -72,7 +75,7 @@ def trigger(client: httpx.Client, run: str) -> Open:
     def wait() -> None:
         response = client.post(
             "/run_templates/lab/runs",
-            json={"parameters": {"deed": "wait", "path": "/nowhere"}},
+            json={"parameters": {"deed": "wait", "path": f"{tempfile.gettempdir()}/pk-revocation-{os.getpid()}"}},
             headers={"Prefer": "wait=120"},
         )
         answer.update(status=response.status_code, text=response.text)
@@ -108,6 +111,7 @@ def lab(site: Site) -> Iterator[tuple[Site, str]]:
     yield site, run
     for one in site.get("/runs", state="running", size=200)["items"]:
         site.api.post(f"/runs/{one['id']}/cancel")
+    Path(f"{tempfile.gettempdir()}/pk-revocation-{os.getpid()}").unlink(missing_ok=True)
 
 
 def ends(opened: dict[str, Open], lose: Callable[[], Any]) -> None:

@@ -12,6 +12,7 @@ from penstock.author.unseen import PARSING
 from penstock.errors import PenstockError
 from penstock.model.run import Failure
 from penstock.runtime.lines import storable
+from penstock.runtime.mask import left_out
 
 LIMIT = 64 * 1024
 """Bytes of a traceback; a longer one loses its middle."""
@@ -85,4 +86,4 @@ def _bounded(text: str, limit: int) -> str:
         return text
     half = limit // 2 - 64
     head, tail = data[:half].decode(errors="ignore"), data[-half:].decode(errors="ignore")
-    return f"{head}\n... {len(data) - 2 * half} bytes left out ...\n{tail}"
+    return f"{head}{left_out(len(data) - 2 * half)}{tail}"

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Any
 
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel, SecretStr, TypeAdapter
 
 from penstock import log_metadata, pipeline, step
 
@@ -48,6 +48,22 @@ def fail(token: SecretStr) -> None:
     raise ValueError(f"cannot log in with {value}")
 
 
+@step
+def lose(token: SecretStr, how: str) -> Any:
+    """Let the value out so that others cut it before it is told."""
+    value = token.get_secret_value()
+    if how == "long error":
+        raise ValueError("x" * (4032 - len(value) // 2) + value + "y" * 20_000)
+    if how == "end of a long error":
+        raise ValueError("x" * 20_000 + value + "y" * (4032 - len(value) // 2))
+    if how == "error of a library":
+        return TypeAdapter(int).validate_python(f"db://me:{value}@host/{'x' * 80}")
+    log_metadata({"leaked": [f"{value[:10]}...", f"…{value[-10:]}"]})
+    if how == "bytes":
+        return b"x" * 20 + value.encode()
+    return "x" * (400 - len(value) // 2) + value
+
+
 @pipeline
 def vault(token: SecretStr, login: Login | None = None) -> Any:
     return {"used": use(token, login), "connected": connect()}
@@ -58,3 +74,8 @@ def careless(token: SecretStr, fails: bool = False) -> Any:
     if fails:
         fail(token)
     return tell(token)
+
+
+@pipeline
+def cutting(token: SecretStr, how: str) -> Any:
+    return lose(token, how)

@@ -7,9 +7,10 @@ import time
 from collections.abc import Iterable
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from penstock.runtime.lines import LINE_LIMIT, Assembler, Origin, Piece
-from penstock.runtime.mask import Mask
+from penstock.runtime.mask import SHORTEST, Mask, left_out
 from penstock.runtime.screen import QUIET
 
 SECRET = "correct horse battery"
@@ -79,3 +80,34 @@ def test_spellings() -> None:
     for spelled in (secret, repr(secret), 'pa"ss', "w\\u00f6rd", "wörd"):
         assert "wörd" not in hidden(spelled)
         assert 'pa"ss' not in hidden(spelled)
+
+
+@pytest.mark.parametrize("kept", range(1, len(SECRET)))
+@pytest.mark.parametrize("mark", ["…", "...", ".....", left_out(12)])
+def test_what_others_have_left_of_one_is_hidden_beside_the_mark(kept: int, mark: str) -> None:
+    hidden = mask()
+    assert hidden(f"it is {SECRET[:kept]}{mark}") == f"it is {SECRET[:kept] if kept < SHORTEST else '***'}{mark}"
+    assert hidden(f"{mark}{SECRET[-kept:]}!") == f"{mark}{SECRET[-kept:] if kept < SHORTEST else '***'}!"
+
+
+def test_what_pydantic_says_of_a_value() -> None:
+    with pytest.raises(ValidationError) as caught:
+        TypeAdapter(int).validate_python(f"postgresql://me:{SECRET}@db.example.com/{'x' * 80}")
+    said = mask()(str(caught.value))
+    assert "input_value='postgresql://me:***..." in said
+    assert not any(part in said for part in SECRET.split())
+
+
+def test_texts_that_were_cut_elsewhere_stay_as_they_are() -> None:
+    for text in ("wait...", "a…b…c", f"{left_out(3)}x", "...", "ends like a battery, correctly ... so"):
+        assert mask()(text) == text
+
+
+def test_a_preview_of_bytes() -> None:
+    assert mask()(SECRET.encode().hex(" ")) == "***"
+
+
+def test_a_line_of_marks_takes_no_time() -> None:
+    begun = time.process_time()
+    mask(*(f"{SECRET} {number}" for number in range(20)))("a..." * (LINE_LIMIT // 4))
+    assert time.process_time() - begun < 5

@@ -7,6 +7,7 @@ from typing import Any
 from penstock.runtime.materializers.base import Files, Materializer, Sink, Unfit
 
 _FILE = "value.bin"
+_SHOWN = 32
 
 
 class Binary(Materializer):
@@ -23,7 +24,7 @@ class Binary(Materializer):
         if type(value) is not bytes:
             raise Unfit
         sink.write(_FILE, value)
-        return {"length": len(value), "preview": value[:32].hex(" ")}
+        return {"length": len(value), "preview": value[:_SHOWN].hex(" ") + ("…" if len(value) > _SHOWN else "")}
 
     def load(self, files: Files, type_hint: Any) -> bytes:
         """The bytes."""

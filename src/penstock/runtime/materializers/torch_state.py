@@ -8,6 +8,7 @@ from typing import Any
 
 from penstock.runtime.materializers import summary
 from penstock.runtime.materializers.base import Files, Materializer, Sink, Unfit
+from penstock.runtime.materializers.preview import shortened
 from penstock.runtime.materializers.torch_tensor import Writer, read, restored
 
 _FILE = "state.safetensors"
@@ -56,7 +57,7 @@ class TorchState(Materializer):
 
 def _facts(state: Any) -> dict[str, Any]:
     shown = [
-        {"name": str(name)[:_NAME], "shape": list(tensor.shape), "dtype": str(tensor.dtype)}
+        {"name": shortened(str(name), _NAME), "shape": list(tensor.shape), "dtype": str(tensor.dtype)}
         for name, tensor in list(state.items())[:_SHOWN]
     ]
     return {
