@@ -10,13 +10,12 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from penstock.errors import InvalidInput, fault, pointer
 from penstock.model.deployment_settings import DeploymentSettings
+from penstock.model.exact import Exact
 from penstock.model.limits import check_priority
-
-_STRICT = {"extra": "forbid"}
 
 ExecutionMode = Literal["fail_fast", "stop_on_failure", "continue_on_failure"]
 """What a failed step means for the others.
@@ -33,14 +32,12 @@ def _refuse(at: str, message: str) -> InvalidInput:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StepRetryConfig:
+class StepRetryConfig(Exact):
     """How a failed step is tried again. Times are in seconds.
 
     The n-th retry waits `delay` x `backoff`^(n-1), at most `max_delay`, varied at random by the share `jitter` (0 to 1) in
     both directions. A `backoff` of 0 leaves the delay as it is.
     """
-
-    __pydantic_config__: ClassVar[Any] = _STRICT
 
     max_retries: int = 1
     delay: float = 0.0
@@ -77,10 +74,8 @@ class StepRetryConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CachePolicy:
+class CachePolicy(Exact):
     """What must be the same for the results of an earlier step run to be taken. Where in doubt, the step runs."""
-
-    __pydantic_config__: ClassVar[Any] = _STRICT
 
     include_step_code: bool = True
     """The source text of the step's function."""
@@ -118,10 +113,8 @@ class CachePolicy:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResourceSettings:
+class ResourceSettings(Exact):
     """What a step needs of a machine. `memory` is a number with a unit: `512MiB`, `4GB`."""
-
-    __pydantic_config__: ClassVar[Any] = _STRICT
 
     cpu_count: float | None = None
     gpu_count: int | None = None
@@ -143,10 +136,8 @@ class ResourceSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DockerSettings:
+class DockerSettings(Exact):
     """What is in the image in which a step runs: a base image, or a Dockerfile of one's own, and what is added."""
-
-    __pydantic_config__: ClassVar[Any] = _STRICT
 
     parent_image: str | None = None
     dockerfile: str | None = None
@@ -166,10 +157,8 @@ class DockerSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Exact):
     """Settings of components, by topic."""
-
-    __pydantic_config__: ClassVar[Any] = _STRICT
 
     resources: ResourceSettings | None = None
     docker: DockerSettings | None = None
@@ -178,10 +167,8 @@ class Settings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StepConfiguration:
+class StepConfiguration(Exact):
     """What can be said of one step. What is None or empty leaves it to the layer below."""
-
-    __pydantic_config__: ClassVar[Any] = _STRICT
 
     parameters: dict[str, Any] = field(default_factory=dict)
     enable_cache: bool | None = None
@@ -213,10 +200,8 @@ class StepConfiguration:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PipelineRunConfiguration:
+class PipelineRunConfiguration(Exact):
     """What can be said of a run, and of its steps by invocation id. What is None or empty is left to the layer below."""
-
-    __pydantic_config__: ClassVar[Any] = _STRICT
 
     parameters: dict[str, Any] = field(default_factory=dict)
     steps: dict[str, StepConfiguration] = field(default_factory=dict)

@@ -8,8 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any, ClassVar, Literal
 
 from penstock.errors import InvalidInput, fault, pointer
-
-_STRICT = {"extra": "forbid"}
+from penstock.model.exact import Exact
 
 ENDPOINTS = ("DOCS", "REDOC", "INVOKE", "HEALTH", "INFO", "METRICS", "DASHBOARD")
 _GROUPS = {"DOC": ("DOCS", "REDOC"), "API": ENDPOINTS[2:6], "ALL": ENDPOINTS, "NONE": ()}
@@ -32,10 +31,8 @@ def _chosen(given: Any, groups: Mapping[str, tuple[str, ...]], at: str) -> tuple
 
 
 @dataclass(frozen=True, kw_only=True)
-class CORSConfig:
+class CORSConfig(Exact):
     """Which web pages of elsewhere may call the service."""
-
-    __pydantic_config__: ClassVar[Any] = _STRICT
 
     allow_origins: tuple[str, ...] = ("*",)
     allow_methods: tuple[str, ...] = ("GET", "POST", "OPTIONS")
@@ -53,10 +50,8 @@ class CORSConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SecureHeadersConfig:
+class SecureHeadersConfig(Exact):
     """Headers of every answer. True: a safe value; False: none; a text: that text."""
-
-    __pydantic_config__: ClassVar[Any] = _STRICT
 
     server: Any = False
     hsts: Any = False
@@ -94,15 +89,13 @@ class SecureHeadersConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EndpointSpec:
+class EndpointSpec(Exact):
     """A route of one's own. `handler` is a function or class, or the name of one, or of an application (`module:attribute`).
 
     With `native` it is what FastAPI takes as an endpoint, a class whose instances (made with `init_kwargs`) are called, or an
     ASGI application that has all below `path`, whatever the method; otherwise it is called with the service and `init_kwargs`
     first, and returns one of these. `extra_kwargs` go to FastAPI with the route.
     """
-
-    __pydantic_config__: ClassVar[Any] = _STRICT
 
     path: str
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] = "GET"
@@ -118,13 +111,11 @@ class EndpointSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MiddlewareSpec:
+class MiddlewareSpec(Exact):
     """An ASGI middleware: a class (or a function that takes the application), or its name. The lowest `order` is outermost.
 
     `async def middleware(app, scope, receive, send)` is one, too. `native` makes no difference: all of them are ASGI.
     """
-
-    __pydantic_config__: ClassVar[Any] = _STRICT
 
     middleware: Any
     native: bool = True
@@ -137,10 +128,8 @@ class MiddlewareSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AppExtensionSpec:
+class AppExtensionSpec(Exact):
     """A function that is given the service with its FastAPI application (`.app`), or a class whose `install` is; or a name."""
-
-    __pydantic_config__: ClassVar[Any] = _STRICT
 
     extension: Any
     extension_kwargs: dict[str, Any] = field(default_factory=dict)
@@ -150,10 +139,8 @@ class AppExtensionSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeploymentSettings:
+class DeploymentSettings(Exact):
     """`settings={"deployment": ...}` of a pipeline. Times are in seconds."""
-
-    __pydantic_config__: ClassVar[Any] = _STRICT
 
     app_title: str | None = None
     app_description: str | None = None

@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from penstock.errors import InvalidInput, fault
+from penstock.model.exact import Exact
 
 AGING = 60.0
 """Seconds of waiting that one point of priority is worth."""
@@ -16,15 +17,12 @@ AGING = 60.0
 HIGHEST = 100
 """Priorities go from -HIGHEST to HIGHEST."""
 
-_STRICT = {"extra": "forbid"}
 _PARAMETER = re.compile(r"parameters\.([A-Za-z_][A-Za-z0-9_]*)")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rate:
+class Rate(Exact):
     """At most `limit` runs in any `per` seconds: one more is refused and told when to come back, or waits for so long."""
-
-    __pydantic_config__: ClassVar[Any] = _STRICT
 
     limit: int
     per: float
@@ -37,10 +35,8 @@ class Rate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Debounce:
+class Debounce(Exact):
     """A run waits `delay` seconds; another one that comes meanwhile takes its place and waits anew, `most` seconds in all."""
-
-    __pydantic_config__: ClassVar[Any] = _STRICT
 
     delay: float
     most: float | None = None
@@ -58,10 +54,8 @@ class Debounce:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class Limits(Exact):
     """How much of a template may go on. What is None is not limited."""
-
-    __pydantic_config__: ClassVar[Any] = _STRICT
 
     concurrency: int | None = None
     """So many runs are carried out at once; further ones wait."""

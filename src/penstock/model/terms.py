@@ -5,25 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 from penstock.errors import InvalidInput, fault, pointer
 from penstock.model.configuration import PipelineRunConfiguration, listed
 from penstock.model.configuration import said as configuration_said
+from penstock.model.exact import Exact
 from penstock.model.graph import Graph, Invocation
 from penstock.model.limits import Limits
 from penstock.model.limits import said as limits_said
 
 
 @dataclass(frozen=True, kw_only=True)
-class Terms:
+class Terms(Exact):
     """One document, kept with the template and meant to be kept in a repository too. It holds for all versions.
 
     A run has, each over the one before: what its snapshot says, `defaults`, the preset that it asked for, what the caller
     gave, `locked`.
     """
-
-    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
 
     defaults: PipelineRunConfiguration = field(default_factory=PipelineRunConfiguration)
     """What holds for every run unless somebody says otherwise: values, tags, a timeout, retries."""
