@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
@@ -13,8 +14,11 @@ from penstock.control.health import STALL
 from penstock.control.installation import Installation, now
 from penstock.errors import PenstockError
 from penstock.model.run import Failure
-from penstock.store import devices, runs, sessions, trusts, users
+from penstock.store import callbacks, devices, runs, sessions, trusts, users
 from penstock.store.session import WriteSession
+
+FAR = 10
+"""So many leases from now ends no lease that a clock which is right has written."""
 
 log = logging.getLogger("penstock.reaper")
 
@@ -36,6 +40,24 @@ class Reaper(Background):
         for run in lapsed:
             self._installation.db.do(partial(self._treat, run.id))
         return len(lapsed)
+
+    def correct(self) -> None:
+        """Bring what lies too far ahead back to now: a clock was ahead, and what it wrote would hold for as long as it was.
+
+        Who holds a run has some leases' time to say so.
+        """
+        settings, at = self._installation.settings, now()
+        latest = at + FAR * timedelta(seconds=settings.lease)
+        no_call = latest + timedelta(seconds=settings.callback_timeout)
+        with self._installation.db.read() as session:
+            held, told_late = runs.misdated(session, latest), callbacks.misdated(session, no_call)
+        if not held and not told_late:
+            return
+        with self._installation.db.write() as session:
+            for run in runs.misdated(session, latest):
+                runs.save(session, replace(run, lease_expires=at + 3 * timedelta(seconds=settings.lease)))
+            callbacks.correct(session, no_call, at)
+        log.warning("leases and callbacks lay too far ahead: a clock was put back. They hold from now.")
 
     def _treat(self, run_id: str, session: WriteSession) -> None:
         run = runs.get(session, run_id)
@@ -62,22 +84,24 @@ class Reaper(Background):
     def _work(self) -> None:
         lease = self._installation.settings.lease
         between = min(lease / 5, STALL / 4)
-        looked, blind_until = now(), now() + timedelta(seconds=lease)
+        looked, blind_until = now(), time.monotonic() + lease
         while not self._leaving.wait(between):
-            self.beat = time.monotonic()
-            if now() - looked > timedelta(seconds=lease):  # this machine slept, or its clock jumped
-                blind_until = now() + timedelta(seconds=lease)
+            before, self.beat = self.beat, time.monotonic()
+            # This server stood still, this machine slept, or its clock jumped ahead.
+            if self.beat - before > lease or now() - looked > timedelta(seconds=lease):
+                blind_until = self.beat + lease
             looked = now()
             if not self._answers():
-                blind_until = now() + timedelta(seconds=lease)
+                blind_until = time.monotonic() + lease
                 continue
             self._keep_the_books()
-            if looked < blind_until:
+            if self.beat < blind_until:
                 continue
             try:
+                self.correct()
                 self.reap()
             except PenstockError as error:  # the store is away or full, and takes in no heartbeats either
-                blind_until = now() + timedelta(seconds=lease)
+                blind_until = time.monotonic() + lease
                 log.warning("lapsed leases could not be treated: %s", error.detail)
             except Exception:  # one bad row must not stop all others
                 log.exception("reaping failed")

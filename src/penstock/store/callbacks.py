@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import and_, bindparam, delete, func, or_, select, update
 from sqlalchemy import insert as into
 
 from penstock.errors import found
@@ -45,6 +45,13 @@ _RELEASE = (
 _ELSEWHERE = callbacks.c.host.not_in(bindparam("busy", expanding=True))
 _DUE = _CALLBACKS.where(callbacks.c.next_try <= bindparam("now"), _ELSEWHERE).order_by(callbacks.c.next_try).limit(1)
 _NEXT = select(callbacks.c.next_try).where(callbacks.c.next_try.is_not(None), _ELSEWHERE).order_by(callbacks.c.next_try)
+# A first try is due at once, and one under way is leased for seconds: further ahead lies neither.
+_MISDATED = and_(
+    callbacks.c.next_try > bindparam("latest"),
+    or_(callbacks.c.state == CallbackState.SENDING, callbacks.c.attempts == 0),
+)
+_ANY_MISDATED = select(callbacks.c.id).where(_MISDATED).limit(1)
+_CORRECT = update(callbacks).where(_MISDATED).values(next_try=bindparam("at"))
 _ANY = select(callbacks.c.id).where(callbacks.c.next_try.is_not(None)).limit(1)
 _SAVE = update(callbacks).where(
     callbacks.c.id == bindparam("ref"),
@@ -131,6 +138,16 @@ def next_due(rs: ReadSession, *, busy: Collection[str] = ()) -> datetime | None:
     """When the next try is due, at hosts that are not in `busy`."""
     moment: datetime | None = rs.value(_NEXT.limit(1), {"busy": sorted(busy)})
     return moment
+
+
+def misdated(rs: ReadSession, latest: datetime) -> bool:
+    """Whether a try that cannot lie so far ahead is due later than `latest`: a clock that was ahead has written that."""
+    return rs.row(_ANY_MISDATED, {"latest": latest}) is not None
+
+
+def correct(ws: WriteSession, latest: datetime, at: datetime) -> int:
+    """Have such tries due `at` this moment instead; how many there were."""
+    return ws.change(_CORRECT, {"latest": latest, "at": at})
 
 
 def has_open(rs: ReadSession) -> bool:

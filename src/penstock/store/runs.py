@@ -84,6 +84,7 @@ _RENEW = (
 _EXPIRED = (
     _RUNS.where(runs.c.lease_expires <= bindparam("now")).order_by(runs.c.lease_expires).limit(bindparam("limit"))
 )
+_MISDATED = _RUNS.where(runs.c.lease_expires > bindparam("latest")).limit(100)
 _HELD_BY = _RUNS.where(runs.c.lease_owner == bindparam("owner")).order_by(runs.c.id)
 # Owners name their home at the end, behind an `@`; whose home is not known counts everywhere.
 _HERE = or_(
@@ -300,6 +301,11 @@ def renew(ws: WriteSession, owner: str, held: Iterable[tuple[str, int]], expires
 def expired(rs: ReadSession, now: datetime, limit: int = 100) -> list[Run]:
     """Runs whose lease has run out, the longest first."""
     return [_RUN.made(row) for row in rs.rows(rs.held(_EXPIRED, runs), {"now": now, "limit": limit})]
+
+
+def misdated(rs: ReadSession, latest: datetime) -> list[Run]:
+    """Runs whose lease ends later than `latest`: a clock that was ahead has written that. A hundred at most."""
+    return [_RUN.made(row) for row in rs.rows(rs.held(_MISDATED, runs), {"latest": latest})]
 
 
 def held_by(rs: ReadSession, owner: str) -> list[Run]:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from dataclasses import replace
+from datetime import timedelta
 
+import pytest
+
+from penstock.control import callbacks as registered
 from penstock.control import journal, runs
+from penstock.control import reaper as module
 from penstock.control.installation import now
 from penstock.control.reaper import Reaper
+from penstock.model.callback import CallbackState
 from penstock.model.run import Batch, Event, Run, RunState
+from penstock.store import callbacks
 from penstock.store import runs as stored
+from penstock.store.paging import Window
 from tests.unit.control.conftest import House
 
 
@@ -60,3 +70,61 @@ def test_a_run_in_the_callers_process_is_never_launched_instead(daily: House) ->
     with daily.here.db.write() as session:
         given_up = journal.give_up_claim(session, daily.here, run, "it was not heard of")
     assert given_up.state is RunState.FAILED
+
+
+def test_a_lease_of_a_clock_that_was_ahead_does_not_hold_for_as_long_as_it_was(daily: House) -> None:
+    run = daily.start().run
+    claimed = daily.claim(lease=86400)
+    reaper = Reaper(daily.here)
+    reaper.correct()
+    lease = timedelta(seconds=daily.here.settings.lease)
+    corrected = daily.run(run.id)
+    assert corrected.lease_expires is not None
+    assert now() + lease < corrected.lease_expires <= now() + 3 * lease
+    assert replace(corrected, lease_expires=claimed.lease_expires) == claimed
+    reaper.correct()
+    assert daily.run(run.id) == corrected  # an ordinary lease is left alone
+    assert reaper.reap() == 0
+
+
+def test_nor_does_the_lease_of_a_callback(daily: House) -> None:
+    for _ in range(3):
+        run = daily.start().run
+        with daily.here.db.write() as session:
+            registered.register(session, daily.here, run, "https://203.0.113.7/x")
+            runs.cancel(session, daily.here, run.id)
+    far = now() + timedelta(days=1)
+    with daily.here.db.write() as session:
+        taken = callbacks.claim(session, now(), far)
+        untried, retried = callbacks.page(session, Window(), state=CallbackState.PENDING).items
+        assert taken is not None
+        callbacks.save(session, untried, replace(untried, next_try=far))
+        callbacks.save(session, retried, replace(retried, next_try=far, attempts=1))
+    Reaper(daily.here).correct()
+    with daily.here.db.read() as session:
+        due = {one.id: one.next_try for one in callbacks.page(session, Window()).items}
+    assert due[taken.id] is not None
+    assert due[taken.id] <= now()
+    assert due[untried.id] <= now()
+    assert due[retried.id] == far  # that may be how long its receiver asked for
+
+
+def test_a_clock_that_was_ahead_makes_it_blind_for_no_longer_than_a_lease(
+    daily: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead = timedelta(days=1)
+    monkeypatch.setattr(module, "now", lambda: now() + ahead)
+    reaper = Reaper(daily.here)
+    looks = threading.Semaphore(0)
+    monkeypatch.setattr(reaper, "_keep_the_books", looks.release)
+    reaper.start()
+    try:
+        looks.acquire()  # it saw the wrong time
+        ahead = timedelta()
+        run = lapsed(daily, begun=False)
+        deadline = time.monotonic() + 60
+        while daily.run(run.id).state is not RunState.QUEUED:
+            assert time.monotonic() < deadline
+            looks.acquire(timeout=1)
+    finally:
+        reaper.stop()

@@ -59,6 +59,7 @@ ASKED: dict[str, Callable[[Any], object]] = {
     "has queued": runs.has_queued,
     "count queued": runs.count_queued,
     "expired": lambda rs: runs.expired(rs, AT),
+    "misdated": lambda rs: runs.misdated(rs, AT),
     "renew": lambda ws: runs.renew(ws, "me", [(ID, 1)], AT),
     "count active": runs.count_active,
     "count active of one": lambda rs: runs.count_active(rs, "me"),
