@@ -57,6 +57,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=150.0, help="for each of the two databases")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
     parser.add_argument("--only", choices=("sqlite", "postgresql"))
+    parser.add_argument("--servers", type=int, default=2, help="on PostgreSQL")
     given = parser.parse_args()
     kept = True
     if given.only != "postgresql":
@@ -76,8 +77,8 @@ def main() -> int:
 def _hold(database: Database, given: argparse.Namespace) -> bool:
     missing = impossible(database)
     faults = [one for one in FAULTS if one not in missing]
-    wanted = Wanted(seconds=given.seconds, seed=given.seed, faults=faults)
-    print(f"{database.name}, seed {given.seed}; faults: {', '.join(faults)}.", flush=True)
+    wanted = Wanted(seconds=given.seconds, seed=given.seed, faults=faults, servers=given.servers if database.url else 1)
+    print(f"{database.name}, servers: {wanted.servers}, seed {given.seed}; faults: {', '.join(faults)}.", flush=True)
     report = drill(wanted, database, say=lambda words: print(f"... {words}", flush=True))
     show(report)
     return report.passed

@@ -41,6 +41,9 @@ def command(
         int | None, typer.Option("--seed", help="Break the same things as the drill with this seed.")
     ] = None,
     faults: Annotated[str, typer.Option("--faults", help="What is broken, with commas between. [default: all]")] = "",
+    servers: Annotated[
+        int, typer.Option("--servers", min=1, max=8, help="So many servers on one PostgreSQL database.")
+    ] = 1,
     keep: Annotated[bool, typer.Option("--keep", help="Keep what was written down even if all is well.")] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -50,9 +53,11 @@ def command(
     processes; a witness outside notes what steps do, and at the end everybody's word is held against everybody's.
     The exit status is 1 if a promise was not kept.
     """
+    if servers > 1 and not Settings.load().database_url:
+        raise InvalidInput("Several servers need PostgreSQL: set PENSTOCK_DATABASE_URL.")
     with closing(at(Settings.load().database_url)) as database:
         chosen = secrets.randbelow(1_000_000) if seed is None else seed
-        wanted = Wanted(seconds=seconds, seed=chosen, faults=_chosen(faults, impossible(database)))
+        wanted = Wanted(seconds=seconds, seed=chosen, faults=_chosen(faults, impossible(database)), servers=servers)
         say(f"Drill on {database.name}, seed {wanted.seed}; faults: {', '.join(wanted.faults)}.")
         report = drill(wanted, database, keep=keep, say=lambda words: say(f"... {words}"))
     if output is Output.JSON:

@@ -17,6 +17,7 @@ from penstock.drill.records import (
     Cancel,
     Death,
     Deed,
+    Heard,
     History,
     Leftover,
     Order,
@@ -51,6 +52,7 @@ def check(history: History, *, lease: float) -> list[Finding]:
         *case.cancels(),
         *case.afterlife(),
         *case.output(),
+        *case.callbacks(),
         *case.server(),
     ]
     return sorted(found, key=lambda one: (KINDS.index(one.kind), one.order or 0, one.run_id or ""))
@@ -213,6 +215,24 @@ class _Case:
                         words = f"the line of step {step} is there {times} times"
                         kind = "doubled" if times else "lost"
                         yield Finding(kind=kind, what=words, order=told.order, run_id=told.run_id)
+
+    def callbacks(self) -> Iterator[Finding]:
+        """Who asked to be told of an end was told, of that one, in one message however often it came."""
+        heard: dict[str, list[Heard]] = defaultdict(list)
+        for one in self._history.of(Heard):
+            heard[one.run_id].append(one)
+        for told in self.told.values():
+            order, messages = self.orders.get(told.order), heard[told.run_id]
+            if order is None or not order.callback or told.state not in TERMINAL:
+                continue
+            if not messages:
+                yield Finding(kind="lost", what="nobody was told of its end", order=told.order, run_id=told.run_id)
+            if len({one.message for one in messages}) > 1:
+                words = "its end was told in more than one message"
+                yield Finding(kind="doubled", what=words, order=told.order, run_id=told.run_id)
+            for state in {one.state for one in messages} - {told.state}:
+                words = f"it was told that it is {state}, and it is {told.state}"
+                yield Finding(kind="wrong", what=words, order=told.order, run_id=told.run_id)
 
     def server(self) -> Iterator[Finding]:
         """A server dies only when it is killed, knows what to say, and leaves nothing behind."""

@@ -8,19 +8,21 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 
 from penstock.drill import survey
 from penstock.drill.checker import KINDS, Finding, check
 from penstock.drill.database import Database
-from penstock.drill.faults import FAULTS, SHIMMED, Field
-from penstock.drill.installation import LEASE, Site
-from penstock.drill.load import Clients
+from penstock.drill.faults import FAULTS, SHIMMED, WEATHER, Place
+from penstock.drill.installation import LEASE, SLOTS, Site
+from penstock.drill.load import Clients, Whom
 from penstock.drill.proxy import Proxy
-from penstock.drill.records import Answer, Blow, Death, Deed, History, Order, Told
+from penstock.drill.receiver import Receiver
+from penstock.drill.records import Answer, Blow, Death, Deed, History, Told
 from penstock.drill.shim import Shim, compiler
 from penstock.drill.witness import Witness
 
@@ -38,6 +40,8 @@ class Wanted:
     seconds: float
     seed: int
     faults: Sequence[str]
+    servers: int = 1
+    """So many servers, each with a home of its own, work on one database; SQLite takes one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,64 +99,81 @@ def _directory() -> Path:
 
 
 def _hold(wanted: Wanted, database: Database, directory: Path, history: History, say: Callable[[str], None]) -> None:
-    shim = _shim(wanted, directory)
-    with (
-        closing(Witness(directory, history)) as witness,
-        _site(directory, history, database.url, shim) as site,
-        closing(Proxy(site.port)) as network,
-    ):
+    with ExitStack() as stack:
+        witness = stack.enter_context(closing(Witness(directory, history)))
+        receiver = stack.enter_context(closing(Receiver(history)))
+        places = [
+            stack.enter_context(_place(wanted, database, directory / str(n), history)) for n in range(wanted.servers)
+        ]
+        sites = [one.site for one in places]
         say("setting up")
-        site.equip(Path(__file__).with_name("witnessed.py"))
-        clients = Clients(history, network.port, site.key, witness.path, wanted.seed)
-        clients.place(Order(number=_PROBES, key="first"))  # the first one of all starts a supervisor, which takes long
-        survey.settled(site, PATIENCE)
-        survey.check_slots(clients, history, _PROBES + 1)
-        before = survey.descriptors(site)
+        for site in sites:
+            site.start()
+        key = sites[0].equip(Path(__file__).with_name("witnessed.py"))
+        whom = Whom(str(witness.path), receiver.url)
+        clients = Clients(history, [one.network.port for one in places], key, whom, wanted.seed)
+        clients.warm_up(_PROBES, SLOTS * len(sites))
+        survey.settled(sites, PATIENCE)
+        survey.check_slots(clients, history, _PROBES + 1000, SLOTS * len(sites))
+        before = [survey.descriptors(one) for one in sites]
         say(f"breaking things for {wanted.seconds:g} s")
         clients.start()
-        _break(wanted, Field(site, history, Random(f"{wanted.seed}:faults"), network, shim, database))
+        _break(wanted, places)
         say("waiting for everything to end")
         clients.finish(PATIENCE)
-        survey.settled(site, PATIENCE)
-        survey.check_offspring(site, history)
-        survey.check_slots(clients, history, _PROBES + 1000)
-        survey.settled(site, PATIENCE)
-        survey.check_descriptors(before, survey.descriptors(site), history, pooled=bool(database.url))
+        survey.settled(sites, PATIENCE)
+        survey.check_offspring(sites, history)
+        survey.all_told(history, PATIENCE)
+        survey.check_slots(clients, history, _PROBES + 2000, SLOTS * len(sites))
+        survey.settled(sites, PATIENCE)
+        for site, opened in zip(sites, before, strict=True):
+            survey.check_descriptors(opened, survey.descriptors(site), history, pooled=bool(database.url))
         say("asking what is there")
-        survey.ask_everything(site, history)
-        site.stop()
-        survey.check_remains(site, history)
-        survey.check_database(site, history)
-        survey.check_logs(site, history)
-
-
-def _break(wanted: Wanted, place: Field) -> None:
-    """Break one thing after the other, for so long."""
-    until = time.monotonic() + wanted.seconds
-    while True:
-        pause = place.chance.uniform(0.3, 2.5)
-        if time.monotonic() + pause > until:
-            return
-        time.sleep(pause)
-        place.site.serving.wait(PATIENCE)
-        FAULTS[place.chance.choice(list(wanted.faults))](place)
-
-
-def _shim(wanted: Wanted, directory: Path) -> Shim | None:
-    """What moves clocks and ends processes at points, if that is wanted."""
-    found = compiler()
-    return Shim(directory, found) if found is not None and SHIMMED & set(wanted.faults) else None
+        survey.ask_everything(sites[0], history)
+        for site in sites:
+            site.stop()
+        survey.check_remains(sites, history)
+        survey.check_database(sites[0], history)
 
 
 @contextmanager
-def _site(directory: Path, history: History, database: str, shim: Shim | None) -> Iterator[Site]:
-    """A running installation, of which nothing is left afterwards, whatever happens."""
-    site = Site(directory, history, database=database, preload=shim.environment if shim else None)
+def _place(wanted: Wanted, database: Database, directory: Path, history: History) -> Iterator[Place]:
+    """A server with what it takes to break it. Nothing of it is left afterwards, whatever happens."""
+    directory.mkdir()
+    compile_with = compiler() if SHIMMED & set(wanted.faults) else None
+    shim = Shim(directory, compile_with) if compile_with is not None else None
+    shared = directory.with_name("shared") if wanted.servers > 1 else None
+    site = Site(directory, history, database=database.url, shared=shared, preload=shim.environment if shim else None)
     try:
-        site.start()
-        yield site
+        with closing(Proxy(site.port)) as network:
+            yield Place(site, history, network, shim, database, Random(wanted.seed))
     finally:
         site.abandon()
+
+
+def _break(wanted: Wanted, places: list[Place]) -> None:
+    """Break one thing after the other, for so long: what ends processes in one lane, what makes the weather in another."""
+    until = time.monotonic() + wanted.seconds
+    lanes = [[name for name in wanted.faults if (name in WEATHER) is weather] for weather in (False, True)]
+    with ThreadPoolExecutor(2, "lane") as workers:
+        under_way = [
+            workers.submit(_lane, faults, Random(f"{wanted.seed}:{faults}"), places, until)
+            for faults in lanes
+            if faults
+        ]
+        for lane in under_way:
+            lane.result()
+
+
+def _lane(faults: list[str], chance: Random, places: list[Place], until: float) -> None:
+    while True:
+        pause = chance.uniform(0.3, 2.5)
+        if time.monotonic() + pause > until:
+            return
+        time.sleep(pause)
+        place, fault = chance.choice(places), chance.choice(faults)
+        place.site.serving.wait(PATIENCE)
+        FAULTS[fault](replace(place, chance=chance))
 
 
 def _report(

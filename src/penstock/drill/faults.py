@@ -19,15 +19,15 @@ from penstock.drill.shim import POINTS, Shim, compiler
 
 
 @dataclass(frozen=True)
-class Field:
-    """What a fault has to work on."""
+class Place:
+    """What a fault has to work on: a server, the network to it, and what it works on."""
 
     site: Site
     history: History
-    chance: Random
     network: Proxy
     shim: Shim | None
     database: Database
+    chance: Random
 
     def note(self, fault: str, what: str, since: float, *, runs: tuple[str, ...] = (), all_runs: bool = False) -> None:
         """Write down a blow that is over now."""
@@ -35,84 +35,92 @@ class Field:
         self.history.add(blow)
 
 
-def kill_server(field: Field) -> None:
+def kill_server(place: Place) -> None:
     """Kill -9 of the server. No run may suffer from that: they are carried out by others."""
     since = time.monotonic()
-    field.site.kill()
-    field.site.serving.wait(60)
-    field.note("server", "kill -9 of the server", since)
+    place.site.kill()
+    place.site.serving.wait(60)
+    place.note("server", "kill -9 of the server", since)
 
 
-def kill_worker(field: Field) -> None:
+def restart(place: Place) -> None:
+    """SIGTERM to the server, which leaves in good order and is started again. Nothing may suffer from that."""
+    since = time.monotonic()
+    place.site.restart()
+    place.site.serving.wait(60)
+    place.note("restart", "SIGTERM to the server", since)
+
+
+def kill_worker(place: Place) -> None:
     """Kill -9 of a process of a run. That run may fail, and no other."""
     until = time.monotonic() + LEASE
-    while not (running := field.site.marked()) and time.monotonic() < until:
+    while not (running := place.site.marked()) and time.monotonic() < until:
         time.sleep(0.02)
     if not running:
         return
     since = time.monotonic()
-    run_id = field.chance.choice(sorted(running))
-    victim = field.chance.choice(running[run_id])
+    run_id = place.chance.choice(sorted(running))
+    victim = place.chance.choice(running[run_id])
     with suppress(psutil.Error):
         victim.kill()
-    field.note("worker", f"kill -9 of process {victim.pid} of run {run_id}", since, runs=(run_id,))
+    place.note("worker", f"kill -9 of process {victim.pid} of run {run_id}", since, runs=(run_id,))
 
 
-def kill_supervisor(field: Field) -> None:
+def kill_supervisor(place: Place) -> None:
     """Kill -9 of the supervisor. The runs in its care may fail: nobody knows how far they came."""
     since = time.monotonic()
-    for victim in field.site.supervisors():
+    for victim in place.site.supervisors():
         with suppress(psutil.Error):
             victim.kill()
-        field.note("supervisor", f"kill -9 of the supervisor {victim.pid}", since, all_runs=True)
+        place.note("supervisor", f"kill -9 of the supervisor {victim.pid}", since, all_runs=True)
 
 
-def kill_parent(field: Field) -> None:
+def kill_parent(place: Place) -> None:
     """Kill -9 of a warm parent. Runs that it has forked may fail with it."""
     since = time.monotonic()
-    parents = field.site.warm_parents()
+    parents = place.site.warm_parents()
     if parents:
-        victim = field.chance.choice(parents)
+        victim = place.chance.choice(parents)
         with suppress(psutil.Error):
             victim.kill()
-        field.note("parent", f"kill -9 of the warm parent {victim.pid}", since, all_runs=True)
+        place.note("parent", f"kill -9 of the warm parent {victim.pid}", since, all_runs=True)
 
 
-def freeze(field: Field) -> None:
+def freeze(place: Place) -> None:
     """SIGSTOP and SIGCONT: of the server for longer than a lease, which nobody may notice; of all others for less or more."""
     since = time.monotonic()
-    if field.chance.random() < 0.5:
-        _frozen([psutil.Process(field.site.pid())], field.chance.uniform(0.2, 1.5 * LEASE))
-        field.note("freeze", "the server stood still", since)
+    if place.chance.random() < 0.5:
+        _frozen([psutil.Process(place.site.pid())], place.chance.uniform(0.2, 1.5 * LEASE))
+        place.note("freeze", "the server stood still", since)
         return
-    seconds = field.chance.choice((LEASE / 4, 2 * LEASE))
-    others = [one for one in field.site.processes() if one.pid != field.site.pid()]
+    seconds = place.chance.choice((LEASE / 4, 2 * LEASE))
+    others = [one for one in place.site.processes() if one.pid != place.site.pid()]
     _frozen(others, seconds)
-    field.note("freeze", f"all workers stood still for {seconds:.1f} s", since, all_runs=seconds > LEASE / 2)
+    place.note("freeze", f"all workers stood still for {seconds:.1f} s", since, all_runs=seconds > LEASE / 2)
 
 
-def break_network(field: Field) -> None:
+def break_network(place: Place) -> None:
     """The network between clients and the server refuses, resets, swallows answers, stalls or drips for a while."""
     since = time.monotonic()
-    ill = field.chance.choice(ILLS)
-    field.network.fall_ill(ill)
+    ill = place.chance.choice(ILLS)
+    place.network.fall_ill(ill)
     try:
-        time.sleep(field.chance.uniform(0.5, 4.0))
+        time.sleep(place.chance.uniform(0.5, 4.0))
     finally:
-        field.network.fall_ill(Ill.NOTHING)
-    field.note("network", ill.value, since)
+        place.network.fall_ill(Ill.NOTHING)
+    place.note("network", ill.value, since)
 
 
-def fill_disk(field: Field) -> None:
+def fill_disk(place: Place) -> None:
     """No file can grow: for the server alone, which no run may suffer from, or for everybody."""
     since = time.monotonic()
-    everybody = field.chance.random() < 0.5
-    _limit([psutil.Process(field.site.pid())] if not everybody else field.site.processes(), 0)
+    everybody = place.chance.random() < 0.5
+    _limit([psutil.Process(place.site.pid())] if not everybody else place.site.processes(), 0)
     try:
-        time.sleep(field.chance.uniform(0.5, LEASE))
+        time.sleep(place.chance.uniform(0.5, LEASE))
     finally:
-        _limit(field.site.processes(), resource.RLIM_INFINITY)
-    field.note("disk", "no file could grow" + ("" if everybody else " for the server"), since, all_runs=everybody)
+        _limit(place.site.processes(), resource.RLIM_INFINITY)
+    place.note("disk", "no file could grow" + ("" if everybody else " for the server"), since, all_runs=everybody)
 
 
 def _limit(processes: list[psutil.Process], size: int) -> None:
@@ -121,44 +129,44 @@ def _limit(processes: list[psutil.Process], size: int) -> None:
             resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
-def move_clock(field: Field) -> None:
+def move_clock(place: Place) -> None:
     """The wall clock of every process jumps by an hour or a day, forth or back, and later jumps home again."""
-    assert field.shim is not None
+    assert place.shim is not None
     since = time.monotonic()
-    seconds = field.chance.choice((3600, -3600, 86400, -86400))
-    field.shim.shift(seconds)
+    seconds = place.chance.choice((3600, -3600, 86400, -86400))
+    place.shim.shift(seconds)
     try:
-        time.sleep(field.chance.uniform(0.5, 2 * LEASE))
+        time.sleep(place.chance.uniform(0.5, 2 * LEASE))
     finally:
-        field.shim.shift(0)
-    field.note("clock", f"{seconds:+d} s", since)
+        place.shim.shift(0)
+    place.note("clock", f"{seconds:+d} s", since)
 
 
-def end_at_point(field: Field) -> None:
+def end_at_point(place: Place) -> None:
     """One process is ended (SIGKILL) right before or after something is on disk for good."""
-    assert field.shim is not None
+    assert place.shim is not None
     since = time.monotonic()
-    point = field.chance.choice(list(POINTS))
-    server, supervisors = field.site.pid(), {one.pid for one in field.site.supervisors()}
-    field.site.expect_death(True)
-    field.shim.arm(point, field.chance.randrange(1, 40))
-    victim = field.shim.victim(LEASE)
-    field.shim.disarm()
+    point = place.chance.choice(list(POINTS))
+    server, supervisors = place.site.pid(), {one.pid for one in place.site.supervisors()}
+    place.site.expect_death(True)
+    place.shim.arm(point, place.chance.randrange(1, 40))
+    victim = place.shim.victim(LEASE)
+    place.shim.disarm()
     if victim == server:
-        field.site.serving.clear()
-        field.note("point", f"the server died {point}", since)
+        place.site.serving.clear()
+        place.note("point", f"the server died {point}", since)
         return
-    field.site.expect_death(False)
+    place.site.expect_death(False)
     if victim is not None:
-        runs = tuple({one.run_id for one in field.history.of(Deed) if one.pid == victim})
+        runs = tuple({one.run_id for one in place.history.of(Deed) if one.pid == victim})
         who = "the supervisor" if victim in supervisors else f"process {victim}"
-        field.note("point", f"{who} died {point}", since, runs=runs, all_runs=not runs)
+        place.note("point", f"{who} died {point}", since, runs=runs, all_runs=not runs)
 
 
-def strike_database(field: Field) -> None:
+def strike_database(place: Place) -> None:
     """The database is taken away, and comes back. No run may suffer from that."""
     since = time.monotonic()
-    field.note("database", field.database.strike(field.chance), since)
+    place.note("database", place.database.strike(place.chance), since)
 
 
 def _frozen(processes: list[psutil.Process], seconds: float) -> None:
@@ -173,8 +181,9 @@ def _frozen(processes: list[psutil.Process], seconds: float) -> None:
                 process.resume()
 
 
-FAULTS: dict[str, Callable[[Field], None]] = {
+FAULTS: dict[str, Callable[[Place], None]] = {
     "server": kill_server,
+    "restart": restart,
     "worker": kill_worker,
     "supervisor": kill_supervisor,
     "parent": kill_parent,
@@ -186,6 +195,9 @@ FAULTS: dict[str, Callable[[Field], None]] = {
     "database": strike_database,
 }
 """What can be broken, by the name that `--faults` knows."""
+
+WEATHER = frozenset({"network", "disk", "clock", "database"})
+"""Those that last for a while and end nobody: they go on while others strike."""
 
 SHIMMED = frozenset({"clock", "point"})
 """Those that a library does which is loaded into the processes."""

@@ -38,18 +38,24 @@ class Site:
     """A home in `directory` with its server, which is started again whenever it has died."""
 
     def __init__(
-        self, directory: Path, history: History, *, database: str = "", preload: Mapping[str, str] | None = None
-    ):
+        self,
+        directory: Path,
+        history: History,
+        *,
+        database: str = "",
+        shared: Path | None = None,
+        preload: Mapping[str, str] | None = None,
+    ) -> None:
+        """With several servers on one database, `shared` is what all of them see."""
         self.home = directory / "home"
         self.scratch = directory / "tmp"
         self.project = directory / "project"
         for made in (self.home, self.scratch, self.project):
             made.mkdir(mode=0o700)
         self.port = _free_port()
-        self.key = ""
         self._history = history
         self._preload = dict(preload or {})
-        self._environment = _environment(self.home, self.scratch, database)
+        self._environment = _environment(self.home, self.scratch, database, shared)
         self._process: subprocess.Popen[bytes] | None = None
         self._log = directory / "server.log"
         self._killed = False
@@ -65,14 +71,14 @@ class Site:
             raise PenstockError(f"The server of the drill did not come up:\n{self._log.read_text()[-2000:]}")
         self._guard.start()
 
-    def equip(self, pipeline: Path) -> None:
-        """Make the template that is triggered, and a key for those who trigger it."""
+    def equip(self, pipeline: Path) -> str:
+        """Make the template that is triggered; the key of those who trigger it."""
         (self.project / "witnessed.py").write_bytes(pipeline.read_bytes())
         self._command("pipeline", "create-run-template", "witnessed.py:drilled", "--name", TEMPLATE)
         made = self._command(
             "service-account", "create", "drill", "--create-api-key", "--role", "operator", "-o", "json"
         )
-        self.key = str(json.loads(made)["api_key"]["key"])
+        return str(json.loads(made)["api_key"]["key"])
 
     def kill(self) -> None:
         """Kill -9 of the server; the guard starts another one."""
@@ -80,6 +86,13 @@ class Site:
         self._killed = True
         if self._process is not None:
             self._process.kill()
+
+    def restart(self) -> None:
+        """Have the server leave in good order; the guard starts another one."""
+        self.serving.clear()
+        self._killed = True
+        if self._process is not None:
+            self._process.terminate()
 
     def pid(self) -> int:
         """The process that serves now."""
@@ -193,7 +206,7 @@ class Site:
             self.serving.clear()
             if self._leaving.is_set():
                 return
-            if status == -signal.SIGKILL and self._killed:
+            if status in (0, -signal.SIGKILL) and self._killed:
                 status = None
             self._begin()
             back = time.monotonic() - at if self._answers(PATIENCE) else None
@@ -270,7 +283,7 @@ def _of(process: psutil.Process, home: str) -> bool:
         return False
 
 
-def _environment(home: Path, scratch: Path, database: str) -> dict[str, str]:
+def _environment(home: Path, scratch: Path, database: str, shared: Path | None) -> dict[str, str]:
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("PENSTOCK_") or name in _KEPT
     }
@@ -280,9 +293,17 @@ def _environment(home: Path, scratch: Path, database: str) -> dict[str, str]:
         "PENSTOCK_GRACE": "1",
         "PENSTOCK_PARALLEL_RUNS": str(SLOTS),
         "PENSTOCK_QUIET": "1",
+        # A day that the clock makes up must not be the day after which a key is forgotten.
+        "PENSTOCK_IDEMPOTENCY_TTL": str(7 * 24 * 3600),
+        "PENSTOCK_CALLBACK_ALLOW": "127.0.0.1/32",
+        "PENSTOCK_CALLBACK_TIMEOUT": "5",
         "TMPDIR": str(scratch),
     }
-    return environment | ({"PENSTOCK_DATABASE_URL": database} if database else {})
+    if database:
+        environment["PENSTOCK_DATABASE_URL"] = database
+    if shared is not None:
+        environment["PENSTOCK_SHARED"] = str(shared)
+    return environment
 
 
 def _free_port() -> int:

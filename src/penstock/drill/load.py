@@ -5,8 +5,9 @@ from __future__ import annotations
 import http.client
 import threading
 import time
-from itertools import count
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count, cycle
 from random import Random
 from typing import Any
 
@@ -24,13 +25,21 @@ _CLUELESS = frozenset({500, 501, 505})
 """Nothing that is broken here excuses these."""
 
 
-class Clients:
-    """Some clients at once, at `port` of this machine. What each wants follows from the seed alone."""
+@dataclass(frozen=True)
+class Whom:
+    """Who is told: the witness by steps, the receiver by callbacks."""
 
-    def __init__(self, history: History, port: int, key: str, witness: Path, seed: int) -> None:
-        self._history, self._port, self._seed = history, port, seed
+    witness: str
+    receiver: str
+
+
+class Clients:
+    """Some clients at once. What each wants follows from the seed alone; it asks at one of the `ports`, and next time at another."""
+
+    def __init__(self, history: History, ports: Sequence[int], key: str, whom: Whom, seed: int) -> None:
+        self._history, self._ports, self._seed = history, cycle(ports), seed
         self._headers = {"Authorization": f"Bearer {key}"}
-        self._witness = str(witness)
+        self._whom = whom
         self._numbers = count(1)
         self._leaving = threading.Event()
         self._deadline = float("inf")
@@ -49,6 +58,11 @@ class Clients:
         self._deadline = time.monotonic() + patience
         for thread in self._threads:
             thread.join(max(0.0, self._deadline - time.monotonic()) + 2 * TIMEOUT)
+
+    def warm_up(self, first: int, number: int) -> None:
+        """Have some runs carried out: the first one of all starts a supervisor, and that takes long."""
+        for one in range(first, first + number):
+            self.place(Order(number=one, key=f"warm-{one}", nap=0.5))
 
     def place(self, order: Order) -> str | None:
         """Send an order until it is answered; the id of its run."""
@@ -79,6 +93,7 @@ class Clients:
                 nap=round(chance.uniform(0, 0.6), 2),
                 flaky=chance.random() < 0.2,
                 brood=chance.random() < 0.1,
+                callback=chance.random() < 0.3,
             )
             run_id = self.place(order)
             if run_id is None and order.key is None and chance.random() < 0.5:
@@ -110,15 +125,18 @@ class Clients:
     def _send(self, order: Order) -> tuple[str | None, bool]:
         """The id of the run, and whether it is worth while to send it again."""
         parameters = {
-            "witness": self._witness,
+            "witness": self._whom.witness,
             "order": order.number,
             "nap": order.nap,
             "flaky": order.flaky,
             "brood": order.brood,
         }
+        wanted: dict[str, Any] = {"parameters": parameters}
+        if order.callback:
+            wanted["callback_url"] = self._whom.receiver
         headers = {"Idempotency-Key": order.key} if order.key else {}
         at = time.monotonic()
-        status, answer = self._ask("POST", f"/run_templates/{TEMPLATE}/runs", {"parameters": parameters}, headers)
+        status, answer = self._ask("POST", f"/run_templates/{TEMPLATE}/runs", wanted, headers)
         run_id = str(answer["id"]) if status is not None and status < 300 else None
         self._history.add(Answer(order=order.number, at=at, status=status, run_id=run_id))
         if run_id is not None:
@@ -128,7 +146,7 @@ class Clients:
     def _ask(
         self, method: str, path: str, content: Any = None, headers: dict[str, str] | None = None
     ) -> tuple[int | None, Any]:
-        line = http.client.HTTPConnection("127.0.0.1", self._port, timeout=TIMEOUT)
+        line = http.client.HTTPConnection("127.0.0.1", next(self._ports), timeout=TIMEOUT)
         try:
             status, answer = request(line, method, path, content, {**self._headers, **(headers or {})})
         except (OSError, http.client.HTTPException):

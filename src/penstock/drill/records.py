@@ -32,6 +32,9 @@ class Order:
     brood: bool = False
     """Its step `draw` leaves a process behind that wants to outlive it."""
 
+    callback: bool = False
+    """Somebody is to be told of its end."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
@@ -64,6 +67,16 @@ class Sight:
     run_id: str
     at: float
     state: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heard:
+    """What the receiver of callbacks was told: the end of a run, in a message with a name of its own."""
+
+    run_id: str
+    state: str
+    message: str
+    at: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +146,7 @@ class Leftover:
     what: str
 
 
-Record = Order | Answer | Cancel | Sight | Deed | Blow | Death | Surprise | Told | Leftover
+Record = Order | Answer | Cancel | Sight | Heard | Deed | Blow | Death | Surprise | Told | Leftover
 
 R = TypeVar("R", bound=Record)
 

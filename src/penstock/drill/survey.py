@@ -12,9 +12,13 @@ from typing import Any
 
 import psutil
 
-from penstock.drill.installation import SLOTS, Site
+from penstock.drill.installation import Site
 from penstock.drill.load import Clients
-from penstock.drill.records import TERMINAL, Answer, Deed, History, Leftover, Order, Surprise, Told
+from penstock.drill.records import TERMINAL, Answer, Deed, Heard, History, Leftover, Order, Surprise, Told
+from penstock.errors import PenstockError
+
+SLOW = 6.0
+"""Seconds that a run may take, on a machine that has much else to do."""
 
 _ERROR = re.compile(r"\d{4}-\d\d-\d\d \S+ (ERROR|CRITICAL) ")
 
@@ -25,14 +29,26 @@ SPARE = 4
 """So many descriptors more than before are no leak: a connection that is kept for the next request, and the like."""
 
 
-def settled(site: Site, patience: float) -> bool:
+def settled(sites: list[Site], patience: float) -> bool:
     """Whether every run has ended, as soon as that is so."""
     until = time.monotonic() + patience
     while time.monotonic() < until:
-        with suppress(OSError):
-            info = site.owner("GET", "/info")
-            if not info["runs_active"] and not info["runs_queued"]:
+        with suppress(OSError, PenstockError):
+            told = [site.owner("GET", "/info") for site in sites]
+            if not sum(one["runs_active"] + one["runs_queued"] for one in told):
                 return True
+        time.sleep(0.1)
+    return False
+
+
+def all_told(history: History, patience: float) -> bool:
+    """Whether all who asked for that were told of the ends of their runs, as soon as that is so."""
+    wanted = {one.number for one in history.of(Order) if one.callback}
+    runs = {one.run_id for one in history.of(Answer) if one.accepted and one.order in wanted}
+    until = time.monotonic() + patience
+    while time.monotonic() < until:
+        if runs <= {one.run_id for one in history.of(Heard)}:
+            return True
         time.sleep(0.1)
     return False
 
@@ -65,13 +81,14 @@ def _told(site: Site, run: dict[str, Any]) -> Told:
     )
 
 
-def check_slots(clients: Clients, history: History, first: int) -> None:
+def check_slots(clients: Clients, history: History, first: int, slots: int) -> None:
     """Have as many runs as there is room for, and see them work at the same time: no slot was lost."""
-    numbers = range(first, first + SLOTS)
+    numbers = range(first, first + slots)
     runs = [clients.place(Order(number=number, key=f"slot-{number}", nap=2.0)) for number in numbers]
-    for run_id in runs:
-        while run_id is not None and (state := clients.look(run_id, 10)) is not None and state not in TERMINAL:
-            pass
+    until = time.monotonic() + 10 * SLOW
+    for run_id in filter(None, runs):
+        while time.monotonic() < until and clients.look(run_id, 10) not in TERMINAL:
+            time.sleep(0.1)
     work = [
         (one.at, 1 if one.event == "begin" else -1)
         for one in history.of(Deed)
@@ -81,8 +98,8 @@ def check_slots(clients: Clients, history: History, first: int) -> None:
     for _, change in sorted(work):
         busy += change
         most = max(most, busy)
-    if most < SLOTS:
-        history.add(Leftover(kind="slot", what=f"only {most} of {SLOTS} runs were carried out at once"))
+    if most < slots:
+        history.add(Leftover(kind="slot", what=f"only {most} of {slots} runs were carried out at once"))
 
 
 def descriptors(site: Site) -> Counter[str]:
@@ -105,11 +122,11 @@ def check_descriptors(before: Counter[str], after: Counter[str], history: Histor
             history.add(Leftover(kind="descriptors", what=f"{kind}: {number}, and {before[kind]} at the beginning"))
 
 
-def check_offspring(site: Site, history: History) -> None:
+def check_offspring(sites: list[Site], history: History) -> None:
     """No process of a run is there when all runs have ended: neither its own nor what it has left behind."""
     known = {deed.pid for deed in history.of(Deed)}
     until = time.monotonic() + 10
-    while (left := _offspring(site, known)) and time.monotonic() < until:
+    while (left := [one for site in sites for one in _offspring(site, known)]) and time.monotonic() < until:
         time.sleep(0.1)
     for process in left:
         history.add(Leftover(kind="process", what=f"{process.pid} of a run that has ended: {_words(process)}"))
@@ -120,16 +137,18 @@ def _offspring(site: Site, known: set[int]) -> list[psutil.Process]:
     return [one for one in site.processes() if one.pid in marked | known]
 
 
-def check_remains(site: Site, history: History) -> None:
-    """After the server has left in good order, no process of the home is there, and no file that was only for a while."""
+def check_remains(sites: list[Site], history: History) -> None:
+    """After servers have left in good order, no process of a home is there, no file that was only for a while, no error in a log."""
     until = time.monotonic() + 20
-    while (left := site.processes()) and time.monotonic() < until:
+    while (left := [one for site in sites for one in site.processes()]) and time.monotonic() < until:
         time.sleep(0.1)
     for process in left:
         history.add(Leftover(kind="process", what=f"{process.pid} after the server had left: {_words(process)}"))
         process.kill()
-    for file in passing_files(site.home, site.scratch):
-        history.add(Leftover(kind="file", what=file))
+    for site in sites:
+        for file in passing_files(site.home, site.scratch):
+            history.add(Leftover(kind="file", what=file))
+        _check_logs(site, history)
 
 
 def passing_files(home: Path, scratch: Path) -> list[str]:
@@ -155,7 +174,7 @@ def check_database(site: Site, history: History) -> None:
         history.add(Surprise(at=time.monotonic(), what=f"penstock db check ended with {status}: {words[-500:]}"))
 
 
-def check_logs(site: Site, history: History) -> None:
+def _check_logs(site: Site, history: History) -> None:
     """No log of the product has an error in it that nobody foresaw: what was foreseen is a warning at most."""
     for log in site.logs():
         lines = log.read_text(errors="replace").splitlines()

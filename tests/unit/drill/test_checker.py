@@ -14,6 +14,7 @@ from penstock.drill.records import (
     Cancel,
     Death,
     Deed,
+    Heard,
     History,
     Leftover,
     Order,
@@ -153,6 +154,15 @@ def test_a_result_that_could_not_be_kept_may_be_made_again_where_the_policy_has_
     assert found([*good(), *again, full]) == []
     without_policy = [replace(one, step="right") for one in again]
     assert {one.kind for one in found([*good(), *without_policy, full])} == {"doubled"}
+
+
+def test_whoever_asked_is_told_of_the_end_in_one_message() -> None:
+    records = [replace(one, callback=True) if isinstance(one, Order) else one for one in good()]
+    heard = Heard(run_id="r1", state="completed", message="m1", at=20.0)
+    assert [(one.kind, one.what) for one in found(records)] == [("lost", "nobody was told of its end")]
+    assert found([*records, heard, replace(heard, at=21.0)]) == []
+    assert [one.kind for one in found([*records, heard, replace(heard, message="m2")])] == ["doubled"]
+    assert [one.kind for one in found([*records, replace(heard, state="failed")])] == ["wrong"]
 
 
 def test_an_end_that_was_taken_back_is_found() -> None:
