@@ -23,7 +23,9 @@ def _refuse(at: str, message: str, allowed: Any = ()) -> InvalidInput:
 
 def _chosen(given: Any, groups: Mapping[str, tuple[str, ...]], at: str) -> tuple[str, ...]:
     """The members that the names in `given` stand for, in order."""
-    names = (given,) if isinstance(given, str) else tuple(given)
+    names = (given,) if isinstance(given, str) else given
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise _refuse(pointer(at), "It is a name, or a list of names.", groups)
     unknown = [name for name in names if name not in groups]
     if unknown:
         raise _refuse(pointer(at), f"There is no '{unknown[0]}'.", groups)

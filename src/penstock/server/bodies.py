@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar, get_args
+import re
+from datetime import datetime
+from typing import Annotated, Any, Generic, TypeVar, get_args
 
 import msgspec
 from fastapi import Depends, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from penstock.errors import InvalidInput, MalformedRequest, fault
 from penstock.model.wire import reader
@@ -16,6 +18,19 @@ from penstock.store.paging import LARGEST, Slice, Window
 T = TypeVar("T")
 
 SOUGHT = "Words that stand in the name, without regard to capitals."
+
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}.*", re.ASCII | re.DOTALL)
+
+
+def _written(value: Any) -> Any:
+    """By itself pydantic takes a number, also one in a text, for seconds since 1970."""
+    if not isinstance(value, datetime) and not (isinstance(value, str) and _DAY.fullmatch(value)):
+        raise ValueError("a time with its zone is expected: 2026-01-31T00:00:00Z")
+    return value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_written)]
+"""A time, with its zone."""
 
 
 class Strict(BaseModel):

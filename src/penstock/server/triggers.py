@@ -9,7 +9,7 @@ from contextlib import suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from fastapi import Request, Response
@@ -39,6 +39,9 @@ def plain(body: PipelineRunConfiguration) -> PipelineRunConfiguration:
     """The run configuration in a body that has more than that."""
     return PipelineRunConfiguration(**{one.name: getattr(body, one.name) for one in fields(PipelineRunConfiguration)})
 
+
+ENDED: dict[int | str, dict[str, Any]] = {200: {"model": Run, "description": "The run, which has ended."}}
+"""The other answer of an address that starts runs: it was waited for, or was found by its idempotency key."""
 
 CallbackUrl = Annotated[str | None, Field(description="Who is told of the run's end: `http(s)://...`.")]
 

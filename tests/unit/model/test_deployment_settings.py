@@ -31,6 +31,8 @@ def test_paths_are_put_together() -> None:
         ({"timeout": 0}, "/timeout"),
         ({"invoke_url_path": "invoke"}, "/invoke_url_path"),
         ({"include_default_endpoints": ["DOCKS"]}, "/include_default_endpoints"),
+        ({"include_default_endpoints": 0}, "/include_default_endpoints"),
+        ({"include_default_middleware": [1]}, "/include_default_middleware"),
         ({"uvicorn_workers": 2, "uvicorn_reload": True}, "/uvicorn_workers"),
         ({"uvicorn_kwargs": {"reload": True}}, "/uvicorn_kwargs/reload"),
         ({"app_kwargs": {"lifespan": None}}, "/app_kwargs/lifespan"),

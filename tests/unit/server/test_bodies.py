@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from penstock.server.bodies import Strict
+from penstock.server.bodies import Moment, Strict
 
 
 class Body(Strict):
@@ -36,3 +36,18 @@ def test_what_fits_is_taken(given: dict[str, object]) -> None:
 def test_what_only_looks_like_it_is_refused(given: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Body(**given)  # type: ignore[arg-type]
+
+
+class Times(Strict):
+    at: Moment | None = None
+
+
+@pytest.mark.parametrize("given", [None, "2026-01-31T00:00:00Z", "2026-01-31 01:02:03.5+01:00"])
+def test_times_with_their_zone_are_taken(given: object) -> None:
+    assert (Times(at=given).at is None) is (given is None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("given", [0, 0.5, True, "0.5", "1767225600", "2026-01-31", "2026-01-31T00:00:00", "soon", ""])
+def test_other_times_are_refused(given: object) -> None:
+    with pytest.raises(ValidationError):
+        Times(at=given)  # type: ignore[arg-type]

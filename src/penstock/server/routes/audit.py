@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Annotated, Literal
 
 import msgspec
@@ -17,7 +16,7 @@ from penstock.control.installation import Installation
 from penstock.errors import InvalidInput, fault
 from penstock.model.audit import Entry, Verdict, plain
 from penstock.server.access import Here, Manager
-from penstock.server.bodies import ListQuery, Page, answer, listing
+from penstock.server.bodies import ListQuery, Moment, Page, answer, listing
 from penstock.server.noun import Noun
 from penstock.store import audit as stored
 
@@ -34,14 +33,12 @@ class AuditQuery(ListQuery):
     address: str | None = None
     outcome: Literal["done", "refused"] | None = None
     request_id: str | None = None
-    since: datetime | None = Field(default=None, description="A time with its zone.")
+    since: Moment | None = Field(default=None, description="A time with its zone.")
 
 
 @router.get("", response_model=Page[Entry])
 def list_entries(here: Here, _: Manager, query: Annotated[AuditQuery, Query()]) -> Response:
     """Who did what, with which key, from where, and what came of it; newest first."""
-    if query.since is not None and query.since.tzinfo is None:
-        raise InvalidInput("This time has no zone.", errors=[fault("/query/since", "Write it with a zone: ...Z.")])
     with here.db.read() as session:
         return listing(stored.page(session, query.window, **query.filters()), query)
 

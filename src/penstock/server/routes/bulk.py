@@ -7,7 +7,7 @@ from functools import partial
 from typing import Annotated
 
 from fastapi import Request, Response
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from penstock.control import bulk, replays, runs
 from penstock.control.installation import Installation
@@ -18,7 +18,7 @@ from penstock.model.configuration import PipelineRunConfiguration
 from penstock.model.run import Run, RunState
 from penstock.model.words import sought
 from penstock.server.access import Here, ListRunner
-from penstock.server.bodies import SOUGHT, Strict, answer
+from penstock.server.bodies import SOUGHT, Moment, Strict, answer
 from penstock.server.noun import Noun
 from penstock.server.triggers import Trigger, once, plain, start, stop
 from penstock.store.runs import RunFilter
@@ -38,8 +38,8 @@ class Where(Strict):
     tag: str | tuple[str, ...] = Field(default=(), description="With several, all of them.")
     q: str | None = Field(default=None, description=SOUGHT)
     account: str | None = Field(default=None, description="The name of the account that had them started.")
-    created_after: AwareDatetime | None = None
-    created_before: AwareDatetime | None = None
+    created_after: Moment | None = None
+    created_before: Moment | None = None
     parent_run_id: str | None = None
 
     def filter(self, within: frozenset[str] | None) -> RunFilter:

@@ -17,7 +17,7 @@ from penstock.model.snapshot import Content, Snapshot
 from penstock.server.access import Here, Reader, Runner, Writer
 from penstock.server.bodies import ListQuery, Page, Strict, answer, listing
 from penstock.server.noun import Noun
-from penstock.server.triggers import CallbackUrl, Trigger, plain, starts, trigger
+from penstock.server.triggers import ENDED, CallbackUrl, Trigger, plain, starts, trigger
 from penstock.store import snapshots as stored
 
 router = Noun("/pipeline_snapshots", "snapshots")
@@ -83,7 +83,7 @@ def get_snapshot(here: Here, _: Reader, reference: str, pipeline: str | None = N
         return answer(snapshots.get(session, reference, pipeline=pipeline))
 
 
-@router.post("/{reference}/runs", response_model=Run, status_code=202)
+@router.post("/{reference}/runs", response_model=Run, status_code=202, responses=ENDED)
 @starts(lambda path: Target(snapshot=path["reference"]))
 async def run_snapshot(
     request: Request, here: Here, who: Runner, reference: str, configuration: SnapshotRun | None = None

@@ -29,7 +29,7 @@ from penstock.server.access import (
 from penstock.server.bodies import SOUGHT, ListQuery, Page, Strict, answer, listing
 from penstock.server.noun import Noun
 from penstock.server.template_openapi import describe
-from penstock.server.triggers import CallbackUrl, Trigger, plain, starts, trigger
+from penstock.server.triggers import ENDED, CallbackUrl, Trigger, plain, starts, trigger
 from penstock.store import templates as stored
 
 router = Noun("/run_templates", "run templates")
@@ -232,7 +232,7 @@ def plan_template(
         return answer(plans.plan(session, here, target, configuration or PipelineRunConfiguration(), within=who.within))
 
 
-@router.post("/{reference}/runs", response_model=Run, status_code=202)
+@router.post("/{reference}/runs", response_model=Run, status_code=202, responses=ENDED)
 @starts(lambda path: Target(template=path["reference"]))
 async def run_template(
     request: Request,

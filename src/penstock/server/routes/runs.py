@@ -11,7 +11,7 @@ import msgspec
 from fastapi import Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from penstock.control import differences, journal, plans, reach, replays, runs, why
 from penstock.control.installation import Installation
@@ -25,11 +25,12 @@ from penstock.model.preference import preferred_wait
 from penstock.model.run import Batch, Receipt, Run, RunState, StepRun
 from penstock.model.why import Why
 from penstock.server.access import Here, ListReader, RunReader, RunRunner, RunWriter, Standing, Starter, Worker
-from penstock.server.bodies import REPORT, SOUGHT, ListQuery, Page, Strict, answer, listing, record
+from penstock.server.bodies import REPORT, SOUGHT, ListQuery, Moment, Page, Strict, answer, listing, record
 from penstock.server.noun import Noun
 from penstock.server.routes.callbacks import callback_page
 from penstock.server.routes.logs import LogQuery, log_page
 from penstock.server.triggers import (
+    ENDED,
     CallbackUrl,
     ParentStep,
     Trigger,
@@ -49,6 +50,13 @@ router = Noun("/runs", "runs")
 _HEARTBEAT = 15.0
 """Seconds after which a silent event stream sends a comment, so that proxies and clients know it lives."""
 
+CLAIMED: dict[int | str, dict[str, Any]] = {
+    201: {
+        "description": "The run, which the caller carries out, and what it needs for that.",
+        "content": {"application/json": {"schema": {"type": "object"}}},
+    }
+}
+
 
 class RunQuery(ListQuery):
     """Filters of the list."""
@@ -64,8 +72,8 @@ class RunQuery(ListQuery):
     tag: list[str] = Field(default=[], description="With several, all of them.")
     q: str | None = Field(default=None, description=f"{SOUGHT} The name of the template or pipeline will do.")
     account: str | None = Field(default=None, description="The name of the account that had them started.")
-    created_after: AwareDatetime | None = None
-    created_before: AwareDatetime | None = None
+    created_after: Moment | None = None
+    created_before: Moment | None = None
     parent_run_id: str | None = Field(default=None, description="Only runs that steps of this run have started.")
     served_by: str | None = Field(default=None, description="Only requests to the deployment with this id.")
 
@@ -116,7 +124,7 @@ class EventQuery(ListQuery):
     after: int = Field(default=0, ge=0)
 
 
-@router.post("", response_model=Run, status_code=202)
+@router.post("", response_model=Run, status_code=202, responses=ENDED | CLAIMED)
 @starts(lambda _: Target())
 async def start_run(request: Request, here: Here, who: Starter, wanted: StartRun) -> Response:
     """Start a run of a template, a snapshot or a pipeline."""
@@ -222,7 +230,7 @@ def cancel_run(
     return answer(cancelled[0], 202)
 
 
-@router.post("/{reference}/replay", response_model=Run, status_code=202)
+@router.post("/{reference}/replay", response_model=Run, status_code=202, responses=ENDED)
 @starts(lambda path: Target(like=path["reference"]))
 async def replay_run(
     request: Request, here: Here, who: RunRunner, reference: str, wanted: ReplayRun | None = None
