@@ -13,7 +13,7 @@ from penstock.ids import new_id
 from penstock.model.artifact import Artifact, File
 from penstock.model.decision import Decision, Verdict
 from penstock.model.run import Cause, Failure, Run, RunState, StepState
-from penstock.store import artifacts, decisions, events, idempotency, logs, runs
+from penstock.store import artifacts, decisions, events, idempotency, limits, logs, runs
 from penstock.store.paging import Window
 from penstock.store.runs import RunFilter
 from penstock.store.session import Database, WriteSession
@@ -118,6 +118,9 @@ class TestRuns:
             assert (runs.count_active(ws), runs.count_active(ws, "@there"), runs.count_active(ws, "@here")) == (4, 1, 3)
             assert runs.save(ws, replace(third, state=RunState.FAILED, lease_owner=None, lease_expires=None))
             assert (runs.count_active(ws), runs.count_active(ws, "@here")) == (3, 2)
+            assert limits.hold_on(ws, "@here", later(45)) == 1
+            leases = {run.id: run.lease_expires for run in runs.expired(ws, later(60))}
+            assert leases == {first.id: later(50), second.id: later(45), made[3].id: later(30)}
             assert runs.renew(ws, f"direct:{first.id}", [(first.id, 1)], later(50))
             assert (runs.count_active(ws, "@here"), runs.count_active(ws, "@there")) == (
                 2,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -36,6 +37,7 @@ from penstock.store.failures import Collision
 from penstock.store.paging import Window
 from penstock.store.runs import RunFilter
 from penstock.store.session import Database, WriteSession
+from tests import postgres
 from tests.contract.test_store_races import at_once
 from tests.unit.control.conftest import CODE, House
 from tests.unit.store.samples import a_run, frozen
@@ -59,10 +61,15 @@ def server(db: Database, home: Path, name: str = "one", key: bytes = b"0" * 48) 
 
 @pytest.fixture
 def daily(db: Database, tmp_path: Path) -> House:
-    house = House(server(db, tmp_path))
-    size = code.keep(house.here.code_directory, digest_of(CODE), CODE)
-    with db.write() as ws:
-        stacks.ensure_default(ws, house.here)
+    return furnished(server(db, tmp_path))
+
+
+def furnished(here: Installation) -> House:
+    """A house with the template `daily`."""
+    house = House(here)
+    size = code.keep(here.code_directory, digest_of(CODE), CODE)
+    with here.db.write() as ws:
+        stacks.ensure_default(ws, here)
         code.record(ws, digest_of(CODE), size, now())
     house.template("daily")
     return house
@@ -207,6 +214,40 @@ def test_several_reapers_treat_each_lapsed_run_once(daily: House) -> None:
     with db.read() as rs:
         for run_id in made:
             assert [one.type for one in events.after(rs, run_id, 0)] == ["run_queued", "run_queued"]
+
+
+def test_the_absence_of_the_database_counts_against_no_worker(tmp_path: Path) -> None:
+    cluster = postgres.Cluster(next(iter(postgres.installed().values())))
+    db = Database(cluster.database())
+    try:
+        db.migrate()
+        house = furnished(server(db, tmp_path))
+        run = start(house).run
+        reaper = Reaper(house.here)
+        with db.write() as ws:
+            lease = timedelta(seconds=house.here.settings.lease)
+            stored.claim(ws, "server:1", 1, now() + 2 * lease, at=now())
+        reaper.start()
+        first = reaper.beat
+        wait_until(lambda: reaper.beat > first)
+        cluster.stop()
+        lapsed = now() + 2 * lease
+        wait_until(lambda: now() > lapsed)  # nobody could renew it
+        cluster.start()
+        back = now()
+        wait_until(lambda: house.run(run.id).state is RunState.QUEUED)
+        assert now() - back > 0.7 * lease
+        reaper.stop()
+    finally:
+        db.close()
+        cluster.remove()
+
+
+def wait_until(look: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not look():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)  # poll: a condition is waited for, with a deadline
 
 
 def test_families_can_be_cancelled_while_their_supervisors_report(daily: House) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -10,7 +11,7 @@ from typing import Literal
 from penstock.control.bell import QUEUE, SLOT
 from penstock.control.installation import Installation, now
 from penstock.control.runs import held_by_caller
-from penstock.errors import Conflict, NotFound, StaleFence
+from penstock.errors import Conflict, NotFound, PenstockError, StaleFence
 from penstock.model.artifact import Use, check_files
 from penstock.model.launch import Exit, Held, Orders, Report
 from penstock.model.run import (
@@ -28,8 +29,13 @@ from penstock.model.run import (
     end,
     fold,
 )
-from penstock.store import artifacts, events, logs, runs, tags
+from penstock.store import artifacts, events, limits, logs, runs, tags
 from penstock.store.session import WriteSession
+
+log = logging.getLogger("penstock.journal")
+
+ABSENCE = timedelta(seconds=60)
+"""So long a server that was told to stop may be away before other servers take what goes on in its home for lost."""
 
 STARTS = 5
 """How often a run is claimed before it is given up, if it never gets as far as user code."""
@@ -89,6 +95,17 @@ def _noted(ws: WriteSession, installation: Installation, held: Held) -> None:
     logs.append(ws, run.id, [line])
     events.append(ws, run.id, [events.Entry(at=at, type="run_starting", data={"reason": held.doing})])
     ws.after_commit(lambda: installation.bell.ring(run.id))
+
+
+def hold_on(installation: Installation) -> None:
+    """This server leaves in good order: other servers are not to take for lost what goes on in its home until it is back."""
+    if installation.db.one_writer:
+        return  # there is none who could
+    try:
+        with installation.db.write() as session:
+            limits.hold_on(session, installation.place, now() + ABSENCE)
+    except PenstockError as error:  # the store is away: then nobody takes anything for lost
+        log.warning("leases could not be made to hold on: %s", error.detail)
 
 
 def requeue(ws: WriteSession, installation: Installation, run: Run, why: str) -> Run:

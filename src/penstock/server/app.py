@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 
-from penstock.control import audit, stacks
+from penstock.control import audit, journal, stacks
 from penstock.control.bell import Bell
 from penstock.control.deliverer import Deliverer
 from penstock.control.dispatcher import Dispatcher
@@ -202,6 +202,7 @@ def create_app(installation: Installation, *, url: str | None = None, leave: Lea
                 spans.close()
             components.close()
             installation.pen.close()
+            journal.hold_on(installation)
             if notices is not None:
                 notices.stop()
             installation.db.close()

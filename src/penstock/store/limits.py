@@ -92,6 +92,7 @@ _PUT_OFF = (
     .limit(1)
 )
 _NEXT_READY = select(runs.c.ready).where(_WAITING, _LATER).order_by(runs.c.ready).limit(1)
+_HOLD_ON = update(runs).where(runs.c.lease_expires < bindparam("until"), runs.c.lease_owner.like(bindparam("here")))
 _SET_LIMIT = (
     update(runs)
     .where(runs.c.template_id == bindparam("template"), _WAITING | _ACTIVE)
@@ -204,6 +205,11 @@ def next_ready(rs: ReadSession, at: datetime) -> datetime | None:
     """When the next of the runs that are put off beyond `at` may be claimed."""
     row = rs.row(_NEXT_READY, {"now": at})
     return None if row is None else row.ready
+
+
+def hold_on(ws: WriteSession, place: str, until: datetime) -> int:
+    """Have the leases in this home hold until then at least; how many were to end before."""
+    return ws.change(_HOLD_ON, {"here": f"%{place}", "until": until, "lease_expires": until})
 
 
 def set_limit(ws: WriteSession, template_id: str, limit: int | None) -> None:
