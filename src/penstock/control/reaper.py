@@ -13,12 +13,17 @@ from penstock.control.background import Background
 from penstock.control.health import STALL
 from penstock.control.installation import Installation, now
 from penstock.errors import PenstockError
-from penstock.model.run import Failure
+from penstock.model.run import Failure, Run
 from penstock.store import callbacks, devices, runs, sessions, trusts, users
 from penstock.store.session import WriteSession
 
 FAR = 10
-"""So many leases from now ends no lease that a clock which is right has written."""
+"""So many leases from now, or `FARTHEST`, ends no lease that a clock which is right has written."""
+
+FARTHEST = timedelta(minutes=2)
+
+ABSENCE = 2
+"""For so many leases more a run of another home may be unheard of: its server is perhaps starting again, or its clock is slow."""
 
 log = logging.getLogger("penstock.reaper")
 
@@ -26,20 +31,40 @@ log = logging.getLogger("penstock.reaper")
 class Reaper(Background):
     """One thread. The server's own absence counts against nobody: after a start, or a sleep, it waits one lease first.
 
-    Nor does that of the database: while it was away no worker could be heard of.
+    Nor does that of the database: while it was away no worker could be heard of. What goes on in the homes of other servers is
+    judged by whether anybody renews it, not by its time: clocks differ.
     """
 
     def __init__(self, installation: Installation) -> None:
         super().__init__(installation, "reaper")
         self._purged = time.monotonic()
+        self._watched: dict[str, tuple[object, float]] = {}
+        """Runs of other homes whose lease has run out: what it is, and since when it is that."""
 
     def reap(self) -> int:
         """Treat every lapsed lease once; how many there were."""
         with self._installation.db.read() as session:
-            lapsed = runs.expired(session, now())
-        for run in lapsed:
-            self._installation.db.do(partial(self._treat, run.id))
-        return len(lapsed)
+            lapsed = runs.expired(session, now(), limit=1000)
+        lost = [run for run in lapsed if self._ours(run) or self._unrenewed(run)]
+        ids = {run.id for run in lapsed}
+        self._watched = {run_id: seen for run_id, seen in self._watched.items() if run_id in ids}
+        for run in lost:
+            self._installation.db.do(partial(self._treat, run))
+        return len(lost)
+
+    def _ours(self, run: Run) -> bool:
+        """Whether it is carried out in this home, or in none: then nobody but us has a word in it."""
+        home = (run.lease_owner or "").partition("@")[2]
+        return not home or self._installation.place == f"@{home}"
+
+    def _unrenewed(self, run: Run) -> bool:
+        """Whether its lease is still the one that was seen some leases ago."""
+        seen = (run.fence, run.lease_expires)
+        before, since = self._watched.get(run.id, (None, 0.0))
+        if before != seen:
+            self._watched[run.id] = (seen, time.monotonic())
+            return False
+        return time.monotonic() - since > ABSENCE * self._installation.settings.lease
 
     def correct(self) -> None:
         """Bring what lies too far ahead back to now: a clock was ahead, and what it wrote would hold for as long as it was.
@@ -47,7 +72,7 @@ class Reaper(Background):
         Who holds a run has some leases' time to say so.
         """
         settings, at = self._installation.settings, now()
-        latest = at + FAR * timedelta(seconds=settings.lease)
+        latest = at + max(FAR * timedelta(seconds=settings.lease), FARTHEST)
         no_call = latest + timedelta(seconds=settings.callback_timeout)
         with self._installation.db.read() as session:
             held, told_late = runs.misdated(session, latest), callbacks.misdated(session, no_call)
@@ -59,9 +84,9 @@ class Reaper(Background):
             callbacks.correct(session, no_call, at)
         log.warning("leases and callbacks lay too far ahead: a clock was put back. They hold from now.")
 
-    def _treat(self, run_id: str, session: WriteSession) -> None:
-        run = runs.get(session, run_id)
-        if run.lease_expires is None or run.lease_expires > now():
+    def _treat(self, seen: Run, session: WriteSession) -> None:
+        run = runs.get(session, seen.id)
+        if (run.fence, run.lease_expires) != (seen.fence, seen.lease_expires):
             return  # heard of since
         silent = f"Its worker ({run.lease_owner}) was not heard of for {self._installation.settings.lease:g} s or more."
         ended = journal.lose(session, self._installation, run, Failure(type="WorkerLost", message=silent))

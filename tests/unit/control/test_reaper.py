@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -13,7 +13,7 @@ from penstock.control import callbacks as registered
 from penstock.control import journal, runs
 from penstock.control import reaper as module
 from penstock.control.installation import now
-from penstock.control.reaper import Reaper
+from penstock.control.reaper import ABSENCE, Reaper
 from penstock.model.callback import CallbackState
 from penstock.model.run import Batch, Event, Run, RunState
 from penstock.store import callbacks
@@ -128,3 +128,53 @@ def test_a_clock_that_was_ahead_makes_it_blind_for_no_longer_than_a_lease(
             looks.acquire(timeout=1)
     finally:
         reaper.stop()
+
+
+def foreign(house: House, expires: datetime) -> Run:
+    """A run that is carried out in another home, with a lease until then."""
+    house.start()
+    with house.here.db.write() as session:
+        return stored.claim(session, "supervisor:far:1@0123456789ab", 1, expires, at=now())[0]
+
+
+def test_a_run_of_another_home_has_time_until_its_server_is_back(daily: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = foreign(daily, now() - timedelta(seconds=1))
+    reaper = Reaper(daily.here)
+    begun = time.monotonic()
+    passed = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: begun + passed)
+    lease = daily.here.settings.lease
+    assert reaper.reap() == 0
+    passed = ABSENCE * lease - 0.1
+    assert reaper.reap() == 0
+    assert daily.run(run.id) == run
+    passed = ABSENCE * lease + 0.1
+    assert reaper.reap() == 1
+    assert daily.run(run.id).state is RunState.QUEUED
+
+
+def test_a_run_of_another_home_whose_clock_is_slow_is_left_alone(daily: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = foreign(daily, now() - timedelta(hours=1))
+    reaper = Reaper(daily.here)
+    begun = time.monotonic()
+    passed = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: begun + passed)
+    for seconds in range(20):  # it is renewed once a second, by a clock that is an hour behind
+        passed = float(seconds)
+        with daily.here.db.write() as session:
+            renewed = now() - timedelta(hours=1) + timedelta(seconds=seconds)
+            stored.renew(session, "supervisor:far:1@0123456789ab", [(run.id, 1)], renewed)
+        assert reaper.reap() == 0
+    assert daily.run(run.id).state is RunState.STARTING
+
+
+def test_a_run_that_is_renewed_while_it_is_being_given_up_is_not(daily: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = lapsed(daily, begun=True)
+    reaper = Reaper(daily.here)
+    with daily.here.db.read() as session:
+        seen = stored.get(session, run.id)
+    with daily.here.db.write() as session:
+        stored.renew(session, "supervisor:1", [(run.id, 1)], now() - timedelta(seconds=1))  # by a clock that is slow
+    with daily.here.db.write() as session:
+        reaper._treat(seen, session)
+    assert daily.run(run.id).state is RunState.RUNNING
