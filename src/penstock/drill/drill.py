@@ -18,7 +18,7 @@ from penstock.drill import survey
 from penstock.drill.checker import KINDS, Finding, check
 from penstock.drill.database import Database
 from penstock.drill.faults import FAULTS, SHIMMED, WEATHER, Place
-from penstock.drill.installation import LEASE, SLOTS, Site
+from penstock.drill.installation import LEASE, LEASE_OF_MANY, SLOTS, Site
 from penstock.drill.load import Clients, Whom
 from penstock.drill.proxy import Proxy
 from penstock.drill.receiver import Receiver
@@ -78,7 +78,7 @@ def drill(
     began = time.monotonic()
     try:
         _hold(wanted, database, directory, history, say)
-        findings = check(history, lease=LEASE)
+        findings = check(history, lease=LEASE if wanted.servers == 1 else LEASE_OF_MANY)
     except BaseException:
         history.keep(directory / "history.jsonl")
         say(f"The drill itself broke; what there is lies in {directory}.")

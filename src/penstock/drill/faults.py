@@ -12,7 +12,7 @@ from random import Random
 import psutil
 
 from penstock.drill.database import Database
-from penstock.drill.installation import LEASE, Site
+from penstock.drill.installation import Site
 from penstock.drill.proxy import ILLS, Ill, Proxy
 from penstock.drill.records import Blow, Deed, History
 from penstock.drill.shim import POINTS, Shim, compiler
@@ -53,7 +53,7 @@ def restart(place: Place) -> None:
 
 def kill_worker(place: Place) -> None:
     """Kill -9 of a process of a run. That run may fail, and no other."""
-    until = time.monotonic() + LEASE
+    until = time.monotonic() + 3.0
     while not (running := place.site.marked()) and time.monotonic() < until:
         time.sleep(0.02)
     if not running:
@@ -90,13 +90,13 @@ def freeze(place: Place) -> None:
     """SIGSTOP and SIGCONT: of the server for longer than a lease, which nobody may notice; of all others for less or more."""
     since = time.monotonic()
     if place.chance.random() < 0.5:
-        _frozen([psutil.Process(place.site.pid())], place.chance.uniform(0.2, 1.5 * LEASE))
+        _frozen([psutil.Process(place.site.pid())], place.chance.uniform(0.2, 1.5 * place.site.lease))
         place.note("freeze", "the server stood still", since)
         return
-    seconds = place.chance.choice((LEASE / 4, 2 * LEASE))
+    seconds = place.chance.choice((place.site.lease / 4, 2 * place.site.lease))
     others = [one for one in place.site.processes() if one.pid != place.site.pid()]
     _frozen(others, seconds)
-    place.note("freeze", f"all workers stood still for {seconds:.1f} s", since, all_runs=seconds > LEASE / 2)
+    place.note("freeze", f"all workers stood still for {seconds:.1f} s", since, all_runs=seconds > place.site.lease / 2)
 
 
 def break_network(place: Place) -> None:
@@ -117,7 +117,7 @@ def fill_disk(place: Place) -> None:
     everybody = place.chance.random() < 0.5
     _limit([psutil.Process(place.site.pid())] if not everybody else place.site.processes(), 0)
     try:
-        time.sleep(place.chance.uniform(0.5, LEASE))
+        time.sleep(place.chance.uniform(0.5, 3.0))
     finally:
         _limit(place.site.processes(), resource.RLIM_INFINITY)
     place.note("disk", "no file could grow" + ("" if everybody else " for the server"), since, all_runs=everybody)
@@ -136,7 +136,7 @@ def move_clock(place: Place) -> None:
     seconds = place.chance.choice((3600, -3600, 86400, -86400))
     place.shim.shift(seconds)
     try:
-        time.sleep(place.chance.uniform(0.5, 2 * LEASE))
+        time.sleep(place.chance.uniform(0.5, 6.0))
     finally:
         place.shim.shift(0)
     place.note("clock", f"{seconds:+d} s", since)
@@ -150,7 +150,7 @@ def end_at_point(place: Place) -> None:
     server, supervisors = place.site.pid(), {one.pid for one in place.site.supervisors()}
     place.site.expect_death(True)
     place.shim.arm(point, place.chance.randrange(1, 40))
-    victim = place.shim.victim(LEASE)
+    victim = place.shim.victim(3.0)
     place.shim.disarm()
     if victim == server:
         place.site.serving.clear()

@@ -22,6 +22,9 @@ from penstock.drill.records import Death, History
 from penstock.errors import PenstockError
 
 LEASE = 3.0
+LEASE_OF_MANY = 10.0
+"""Where several servers watch each other, one has to be back within three leases."""
+
 SLOTS = 6
 PATIENCE = 60.0
 """Seconds for which a server that starts or leaves is waited for."""
@@ -55,7 +58,9 @@ class Site:
         self.port = _free_port()
         self._history = history
         self._preload = dict(preload or {})
+        self.lease = LEASE if shared is None else LEASE_OF_MANY
         self._environment = _environment(self.home, self.scratch, database, shared)
+        self._environment["PENSTOCK_LEASE"] = str(self.lease)
         self._process: subprocess.Popen[bytes] | None = None
         self._log = directory / "server.log"
         self._killed = False
@@ -289,7 +294,6 @@ def _environment(home: Path, scratch: Path, database: str, shared: Path | None) 
     }
     environment |= {
         "PENSTOCK_HOME": str(home),
-        "PENSTOCK_LEASE": str(LEASE),
         "PENSTOCK_GRACE": "1",
         "PENSTOCK_PARALLEL_RUNS": str(SLOTS),
         "PENSTOCK_QUIET": "1",
