@@ -12,7 +12,7 @@ from penstock.cli.inputs import parse
 from penstock.cli.options import CursorOption, OutputOption, ParamOption, PipelineFilter, Reference, SizeOption, group
 from penstock.cli.output import Column, Output, done, say, show_list, show_record
 from penstock.client.client import Client
-from penstock.client.deployments import PATIENCE
+from penstock.client.deployments import PATIENCE, Submission
 from penstock.model.deployment import Deployment, NewDeployment
 
 app = group()
@@ -32,6 +32,8 @@ TimeoutOption = Annotated[float, typer.Option("--timeout", "-t", min=0, help="Se
 KeyOption = Annotated[
     str | None, typer.Option("--key", envvar="PENSTOCK_DEPLOYMENT_KEY", help="A key of the deployment.")
 ]
+
+SubmittedArgument = Annotated[str, typer.Argument(help="The id that `invoke --no-wait` has shown.", show_default=False)]
 
 
 @app.command("list")
@@ -64,16 +66,50 @@ def invoke(
     param: ParamOption = [],  # noqa: B006  (Typer copies it)
     key: KeyOption = None,
     timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait for the answer.")] = 300.0,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", "--async", help="Submit it; `result` shows what comes.")
+    ] = False,
+    once: Annotated[
+        str | None, typer.Option("--idempotency-key", help="Of a submission: sent again, it is the same one.")
+    ] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Ask a deployment."""
+    if once is not None and not no_wait:
+        raise typer.BadParameter(
+            "An answer that is waited for has no key: say --no-wait.", param_hint="--idempotency-key"
+        )
     client = Client()
     found = client.deployments.get(deployment)
     schema = client.snapshots.get(found.snapshot_id).content.parameter_schema if param else {}
-    answer = client.deployments.invoke(found.id, _values(param, schema), key=key, timeout=timeout)
+    values = _values(param, schema)
+    if no_wait:
+        _show_submission(client.deployments.submit(found.id, values, key=key, idempotency_key=once), output)
+        return
+    answer = client.deployments.invoke(found.id, values, key=key, timeout=timeout)
     show_record(
         answer, {**(answer.outputs or {}), "Run": answer.metadata["run_name"], "Seconds": answer.execution_time}, output
     )
+
+
+@app.command()
+def result(
+    deployment: Reference,
+    run_id: SubmittedArgument,
+    key: KeyOption = None,
+    timeout: Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait for its end.")] = 0,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Show how a submitted request stands, and its result."""
+    _show_submission(Client().deployments.submission(deployment, run_id, key=key, wait=timeout), output)
+
+
+@app.command()
+def cancel(
+    deployment: Reference, run_id: SubmittedArgument, key: KeyOption = None, output: OutputOption = Output.TABLE
+) -> None:
+    """Have a submitted request end."""
+    _show_submission(Client().deployments.cancel_submission(deployment, run_id, key=key), output)
 
 
 @app.command()
@@ -208,6 +244,12 @@ def _fields(found: Deployment) -> dict[str, Any]:
         "Keys needed": found.auth,
         "Deployer": found.deployer.flavor,
     }
+
+
+def _show_submission(found: Submission, output: Output) -> None:
+    wrong = (found.result or {}).get("error") or (found.result or {}).get("detail")
+    fields = {"Run": found.run_id, "State": found.state, **(found.outputs or {}), **({"Why": wrong} if wrong else {})}
+    show_record(found, fields, output)
 
 
 def _values(given: list[str], schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import builtins
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypedDict, Unpack
 
 import msgspec
@@ -25,6 +27,9 @@ from penstock.model.deployment import (
 )
 from penstock.model.deployment_settings import DeploymentSettings
 
+_LOOK = 20.0
+"""Seconds for which one question waits for the end of a submitted request."""
+
 PATIENCE = 600.0
 """Seconds that a deployment may take to come up or to go, if the caller says nothing else."""
 
@@ -39,6 +44,31 @@ class Invocation:
     execution_time: float = 0.0
     error: str | None = None
     failure: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submission:
+    """A request that a deployment has accepted, as it stands; `run_id` is how it is found again."""
+
+    run_id: str
+    state: str
+    """`queued`, `running`, `cancelling`, `completed`, `failed` or `cancelled`."""
+
+    submitted: datetime
+    started: datetime | None = None
+    ended: datetime | None = None
+    attempts: int = 0
+    """How often it was begun: more than once if a process of the service died."""
+
+    status: int | None = None
+    """What `invoke` would have been answered with, and `result` its body."""
+
+    result: dict[str, Any] | None = None
+
+    @property
+    def outputs(self) -> dict[str, Any] | None:
+        """What the pipeline returned, once it has."""
+        return None if self.result is None else self.result.get("outputs")
 
 
 class DeploymentOptions(TypedDict, total=False):
@@ -167,17 +197,61 @@ class Deployments:
 
         Raises `RunFailed` with the words of the step that failed, and what the service refuses as the error that it names.
         """
+        asked = {"parameters": dict(parameters or {})}
+        with self._service(ref, key, timeout) as (transport, settings):
+            answer = transport.request("POST", "/" + settings.path("invoke"), json=asked)
+        return msgspec.convert(answer.json(), Invocation)
+
+    def submit(
+        self,
+        ref: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        key: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Submission:
+        """Have a deployment accept a request, which it carries out later, whatever becomes of its process or of ours.
+
+        Sent again with the same `idempotency_key`, it is the same request. Raises `InvalidInput` for values that do not fit,
+        and `Unavailable` if too many wait.
+        """
+        headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
+        asked = {"parameters": dict(parameters or {})}
+        with self._service(ref, key) as (transport, settings):
+            answer = transport.request("POST", "/" + settings.path("submit"), json=asked, headers=headers)
+        return msgspec.convert(answer.json(), Submission)
+
+    def submission(self, ref: str, run_id: str, *, key: str | None = None, wait: float = 0.0) -> Submission:
+        """How a submitted request stands; with `wait`, when it has ended, but within these seconds.
+
+        Raises `NotFound` for one that ended too long ago.
+        """
+        deadline = time.monotonic() + wait
+        with self._service(ref, key, _LOOK + 30) as (transport, settings):
+            where = "/" + settings.path("submit") + path(run_id)
+            while True:
+                left = max(0.0, deadline - time.monotonic())
+                headers = {"Prefer": f"wait={min(left, _LOOK):.3f}"}
+                found = msgspec.convert(transport.request("GET", where, headers=headers).json(), Submission)
+                if found.ended is not None or left <= 0:
+                    return found
+
+    def cancel_submission(self, ref: str, run_id: str, *, key: str | None = None) -> Submission:
+        """Have a submitted request end; one that has ended stays as it is. Raises `NotFound`."""
+        with self._service(ref, key) as (transport, settings):
+            where = "/" + settings.path("submit") + path(run_id, "cancel")
+            return msgspec.convert(transport.request("POST", where).json(), Submission)
+
+    @contextmanager
+    def _service(
+        self, ref: str, key: str | None, timeout: float = 30.0
+    ) -> Iterator[tuple[Transport, DeploymentSettings]]:
+        """The way to the service of a deployment. Raises `Unavailable` if it has no address."""
         found = self.get(ref)
         if found.url is None:
             raise Unavailable(f"Deployment {found.name} is {found.state}: it has no address now.")
-        transport = Transport(found.url, key, timeout=timeout)
-        try:
-            where = "/" + found.settings.path("invoke")
-            asked = {"parameters": dict(parameters or {})}
-            answer = transport.request("POST", where, json=asked)
-        finally:
-            transport.close()
-        return msgspec.convert(answer.json(), Invocation)
+        with closing(Transport(found.url, key, timeout=timeout)) as transport:
+            yield transport, found.settings
 
 
 def _new_lines(seen: tuple[str, ...], now: tuple[str, ...]) -> tuple[str, ...]:

@@ -10,8 +10,11 @@ from typing import Any, ClassVar, Literal
 from penstock.errors import InvalidInput, fault, pointer
 from penstock.model.exact import Exact
 
-ENDPOINTS = ("DOCS", "REDOC", "INVOKE", "HEALTH", "INFO", "METRICS", "DASHBOARD")
-_GROUPS = {"DOC": ("DOCS", "REDOC"), "API": ENDPOINTS[2:6], "ALL": ENDPOINTS, "NONE": ()}
+ENDPOINTS = ("DOCS", "REDOC", "INVOKE", "SUBMIT", "HEALTH", "INFO", "METRICS", "DASHBOARD")
+PATHS = ("docs", "redoc", "invoke", "submit", "health", "info", "metrics")
+"""Endpoints whose place can be said."""
+
+_GROUPS = {"DOC": ("DOCS", "REDOC"), "API": ENDPOINTS[2:7], "ALL": ENDPOINTS, "NONE": ()}
 _MIDDLEWARE = {"CORS": ("CORS",), "SECURE_HEADERS": ("SECURE_HEADERS",), "ALL": ("CORS", "SECURE_HEADERS"), "NONE": ()}
 
 
@@ -149,7 +152,7 @@ class DeploymentSettings(Exact):
     app_version: str | None = None
     app_kwargs: dict[str, Any] = field(default_factory=dict)
     include_default_endpoints: Any = ("ALL",)
-    """Which of our endpoints there are: DOCS REDOC INVOKE HEALTH INFO METRICS DASHBOARD, or DOC API ALL NONE."""
+    """Which of our endpoints there are: DOCS REDOC INVOKE SUBMIT HEALTH INFO METRICS DASHBOARD, or DOC API ALL NONE."""
 
     include_default_middleware: Any = ("ALL",)
     """CORS SECURE_HEADERS, or ALL NONE."""
@@ -159,6 +162,7 @@ class DeploymentSettings(Exact):
     docs_url_path: str = "/docs"
     redoc_url_path: str = "/redoc"
     invoke_url_path: str = "/invoke"
+    submit_url_path: str = "/submit"
     health_url_path: str = "/health"
     info_url_path: str = "/info"
     metrics_url_path: str = "/metrics"
@@ -175,6 +179,21 @@ class DeploymentSettings(Exact):
 
     timeout: float | None = 300.0
     """Seconds after which a request is stopped, and answered 504."""
+
+    async_execution_thread_pool_size: int = 8
+    """Submitted requests that are carried out at once, besides the others."""
+
+    submit_queue_size: int = 1000
+    """Submitted requests that may wait. Who comes when there are so many is answered 503."""
+
+    submit_timeout: float | None = 3600.0
+    """Seconds after which a submitted request is stopped, counted from its beginning."""
+
+    submit_attempts: int = 2
+    """How often a submitted request is begun at most, if the process that carries it out dies. 1: it is never done twice."""
+
+    submit_ttl: float = 24 * 3600.0
+    """Seconds for which the result of a submitted request is kept, and for which its idempotency key holds."""
 
     on_disconnect: Literal["cancel", "finish"] = "cancel"
     """What becomes of the work if its caller hangs up."""
@@ -276,6 +295,10 @@ class DeploymentSettings(Exact):
         least = {
             "thread_pool_size": 1,
             "queue_size": 0,
+            "async_execution_thread_pool_size": 1,
+            "submit_queue_size": 0,
+            "submit_attempts": 1,
+            "submit_ttl": 0,
             "drain": 0,
             "max_body": 1,
         }
@@ -290,8 +313,10 @@ class DeploymentSettings(Exact):
         for name, bound in least.items():
             if getattr(self, name) < bound:
                 raise _refuse(pointer(name), f"{getattr(self, name)!r} is less than {bound}.")
-        if self.timeout is not None and self.timeout <= 0:
-            raise _refuse("/timeout", f"{self.timeout!r} s is no time in which anything could be done.")
+        for name in ("timeout", "submit_timeout"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise _refuse(pointer(name), f"{value!r} s is no time in which anything could be done.")
         if self.sample > 1:
             raise _refuse("/sample", f"{self.sample!r} is more than 1: it is a share.")
         if self.uvicorn_workers > 1 and self.uvicorn_reload:

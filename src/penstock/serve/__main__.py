@@ -86,6 +86,7 @@ def serve(
         functions=pipeline.function_named,
         code=code,
         failed=failures.append,
+        directory=spool.parent,
     )
     leaving = asyncio.Event()
     config = uvicorn.Config(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,10 +31,9 @@ from penstock.model.deployment import KeyDigest
 from penstock.model.deployment_settings import DeploymentSettings
 from penstock.serve import answers, description, extensions, playground
 from penstock.serve.endpoints import Endpoints
+from penstock.serve.messages import Handler
 from penstock.serve.service import Service
 from penstock.version import VERSION
-
-Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Keys:
@@ -144,7 +143,7 @@ def create_app(
 
     `about` is what has to be known before: `title`, `description`, `keys`, and whether one is needed, `auth`; and
     `functions`, which knows the functions that the pipeline was given by their names, and the directory of its `code`.
-    `failed` hears what keeps it from coming up.
+    `failed` hears what keeps it from coming up; in `directory` it keeps what must survive it.
     """
     keys = Keys(about.get("keys", ()), needed=about.get("auth", False))
     functions: extensions.Functions = about.get("functions", lambda _: None)
@@ -165,8 +164,9 @@ def create_app(
         try:
             yield
         finally:
-            await endpoints.close()
+            endpoints.leave()
             await loop.run_in_executor(None, service.close)
+            await endpoints.close()
 
     app = FastAPI(
         title=settings.app_title or about["title"],
@@ -186,7 +186,7 @@ def create_app(
     )
     app.add_exception_handler(PenstockError, _problem)
     app.add_exception_handler(HTTPException, _http_problem)
-    endpoints = Endpoints(settings)
+    endpoints = Endpoints(settings, about["directory"])
     _describe(app, given, settings)
     playground.install(app, given, settings, about.get("code", Path()))
     outer: ASGIApp = Front(app, endpoints.table(), keys)

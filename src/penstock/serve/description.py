@@ -72,6 +72,7 @@ def with_own_paths(document: dict[str, Any], service: Service, settings: Deploym
     schemas["Problem"] = _PROBLEM
     schemas["InvokeRequest"] = _request(schemas["Parameters"])
     schemas["InvokeResponse"] = _response()
+    schemas["Submission"] = _SUBMISSION
     keyed: dict[str, Any] = {}
     if service.plan.auth:
         document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
@@ -111,6 +112,8 @@ def _paths(settings: DeploymentSettings, keyed: dict[str, Any]) -> dict[str, Any
         paths[f"{invoke}/batch"] = _post(
             "invoke_batch", "Several at once", {"200": _answer("All results, in order.", results)}, keyed, batch
         )
+    if "SUBMIT" in wanted:
+        paths |= _submitted(settings.path("submit"), keyed)
     looks = {"HEALTH": [("health", settings.path("health"), "Whether the process answers")]}
     looks["HEALTH"].append(
         ("ready", f"{settings.root_url_path}{settings.api_url_path}/ready", "Whether it takes requests")
@@ -123,11 +126,77 @@ def _paths(settings: DeploymentSettings, keyed: dict[str, Any]) -> dict[str, Any
             paths[path] = {"get": {"operationId": name, "summary": summary, "responses": told}}
     if "METRICS" in wanted:
         text = {"description": "For Prometheus.", "content": {"text/plain": {"schema": _TEXT}}}
-        told = {"200": text, "503": _answer("It starts.", _reference("Problem"), "application/problem+json")}
+        told = {"200": text, "503": _problem("It starts.")}
         paths[settings.path("metrics")] = {
             "get": {"operationId": "metrics", "summary": "Counts and durations", "responses": told}
         }
     return paths
+
+
+_SUBMISSION = {
+    "type": "object",
+    "required": ["run_id", "state", "submitted", "started", "ended", "attempts", "status", "result"],
+    "properties": {
+        "run_id": {**_TEXT, "description": "The id of the run that it is, or will be."},
+        "state": {"enum": ["queued", "running", "cancelling", "completed", "failed", "cancelled"]},
+        "submitted": {**_TEXT, "format": "date-time"},
+        "started": {"type": ["string", "null"], "format": "date-time"},
+        "ended": {"type": ["string", "null"], "format": "date-time"},
+        "attempts": {"type": "integer", "description": "How often it was begun."},
+        "status": {"type": ["integer", "null"], "description": "What `/invoke` would have answered with."},
+        "result": {
+            "description": "Its body.",
+            "anyOf": [
+                {"$ref": "#/components/schemas/InvokeResponse"},
+                {"$ref": "#/components/schemas/Problem"},
+                {"type": "null"},
+            ],
+        },
+    },
+}
+_ID = {"name": "id", "in": "path", "required": True, "schema": _TEXT}
+_WAIT = {
+    "name": "Prefer",
+    "in": "header",
+    "description": "`wait=N`: answer when it has ended, or after N seconds.",
+    "schema": _TEXT,
+}
+_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "Sent again with the same request: the one that was accepted before.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+}
+
+
+def _submitted(path: str, keyed: dict[str, Any]) -> dict[str, Any]:
+    """The paths of requests that are carried out later."""
+    there = _answer("How it stands.", _reference("Submission"))
+    accepted = {"200": _answer("It has ended already.", _reference("Submission"))}
+    accepted["202"] = _answer("It is on the disk, and will be carried out.", _reference("Submission")) | {
+        "headers": {"Location": {"schema": _TEXT}, "Idempotency-Result": {"schema": _TEXT}}
+    }
+    submit = _post("submit", "Accept a request, to be carried out later", accepted, keyed)
+    submit["post"]["parameters"] = [_KEY, _WAIT]
+    submit["post"]["responses"]["507"] = _problem("The disk of the service is full.")
+    refused = {
+        "401": _problem("There is no key."),
+        "404": _problem("There is no such request, or not any more."),
+        "503": _problem("It cannot be looked up now."),
+    }
+    look = {"operationId": "submission", "summary": "How a submitted request stands, and its result"}
+    cancel = {"operationId": "cancel_submission", "summary": "Have a submitted request end"}
+    going = {"202": _answer("It is being stopped.", _reference("Submission"))}
+    more: dict[str, Any] = {"parameters": [_ID, _WAIT], **keyed}
+    return {
+        path: submit,
+        f"{path}/{{id}}": {"get": {**look, **more, "responses": {"200": there, **refused}}},
+        f"{path}/{{id}}/cancel": {"post": {**cancel, **more, "responses": {"200": there, **going, **refused}}},
+    }
+
+
+def _problem(text: str) -> dict[str, Any]:
+    return _answer(text, _reference("Problem"), "application/problem+json")
 
 
 def _request(parameters: dict[str, Any]) -> dict[str, Any]:
@@ -182,9 +251,7 @@ def _post(
         "422": "The values do not fit.",
         "503": "There is too much to do; `Retry-After` says when to come back.",
     }
-    told = {
-        status: _answer(text, _reference("Problem"), "application/problem+json") for status, text in refused.items()
-    }
+    told = {status: _problem(text) for status, text in refused.items()}
     wanted = body or _reference("InvokeRequest")
     content = {"required": True, "content": {"application/json": {"schema": wanted}}}
     return {

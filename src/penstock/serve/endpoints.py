@@ -4,28 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
-from penstock.errors import InvalidInput, MalformedRequest, TooLarge, Unavailable, fault
-from penstock.model.deployment_settings import DeploymentSettings
+from penstock.errors import InvalidInput, MalformedRequest, Unavailable, fault
+from penstock.model.deployment_settings import PATHS, DeploymentSettings
 from penstock.model.strict_json import loads
 from penstock.serve import answers
+from penstock.serve.backlog import Backlog
 from penstock.serve.jobs import Job, Result
+from penstock.serve.messages import Handler, body_of, respond
 from penstock.serve.service import Service
-
-Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
+from penstock.serve.submit import Submit
 
 
 class Endpoints:
-    """`/invoke` with `/invoke/stream` and `/invoke/batch`, `/health`, `/ready`, `/info`, `/metrics`."""
+    """`/invoke` with `/invoke/stream` and `/invoke/batch`, `/submit`, `/health`, `/ready`, `/info`, `/metrics`.
 
-    def __init__(self, settings: DeploymentSettings) -> None:
+    `directory` is where submitted requests are kept.
+    """
+
+    def __init__(self, settings: DeploymentSettings, directory: Path) -> None:
         self._settings = settings
+        self._directory = directory
+        self._backlog: Backlog | None = None
         self._service: Service | None = None
         self._gone = settings.on_disconnect == "cancel"
         self._about: dict[str, Any] = {}
@@ -41,12 +47,22 @@ class Endpoints:
             "snapshot_name": names[0] if names else None,
             "pipeline_name": service.pipeline_name,
         }
+        if "SUBMIT" in self._settings.include_default_endpoints:
+            self._backlog = Backlog(service, self._directory / "submitted", self.envelope)
+            self._backlog.start()
         self._service = service
 
-    async def close(self) -> None:
+    def leave(self) -> None:
         """Take nothing more."""
         if self._service is not None:
             self._service.draining = True
+        if self._backlog is not None:
+            self._backlog.leave()
+
+    async def close(self) -> None:
+        """Return when all that was submitted and begun is written down."""
+        if self._backlog is not None:
+            await self._backlog.close()
 
     def table(self) -> dict[str, dict[str, tuple[Handler, bool]]]:
         """Path -> method -> what answers, and whether a key is needed for it."""
@@ -58,6 +74,7 @@ class Endpoints:
             ("INVOKE", "POST", invoke, self._invoke, True),
             ("INVOKE", "POST", f"{invoke}/stream", self._stream, True),
             ("INVOKE", "POST", f"{invoke}/batch", self._batch, True),
+            *Submit(said, self._submitted).rows(),
             ("HEALTH", "GET", said.path("health"), self._health, False),
             ("HEALTH", "GET", f"{root}{said.api_url_path}/ready", self._ready, False),
             ("INFO", "GET", said.path("info"), self._info, False),
@@ -76,20 +93,25 @@ class Endpoints:
             raise Unavailable("This service is starting.")
         return self._service
 
+    def _submitted(self) -> Backlog:
+        if self._backlog is None:
+            raise Unavailable("This service is starting.")
+        return self._backlog
+
     # Requests
 
     async def _invoke(self, scope: Scope, receive: Receive, send: Send) -> None:
         service = self.service
-        job = Job(service, service.inputs.read(await _body(receive, self._settings.max_body)))
+        job = Job(service, service.inputs.read(await body_of(receive, self._settings.max_body)))
         result = await service.answered(job, partial(_left, receive) if self._gone else None)
         if result.refused is not None:
             raise result.refused
-        await _send(send, result.status, answers.JSON, self.envelope(result))
+        await respond(send, result.status, answers.JSON, self.envelope(result))
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Server-sent events: an `item` for each item of a step that yields, and at the end the `result`."""
         service, loop = self.service, asyncio.get_running_loop()
-        wanted = service.inputs.read(await _body(receive, self._settings.max_body))
+        wanted = service.inputs.read(await body_of(receive, self._settings.max_body))
         items: asyncio.Queue[bytes | None] = asyncio.Queue()
 
         def heard(step: str, output: str, index: int, item: Any) -> None:
@@ -113,7 +135,7 @@ class Endpoints:
     async def _batch(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Several requests in one: each is a run, and has its own result at its own place."""
         service = self.service
-        body = await _body(receive, self._settings.max_body)
+        body = await body_of(receive, self._settings.max_body)
         given = _requests(body, self._settings.max_batch)
         faults, wanted = [], []
         for index, one in enumerate(given):
@@ -136,7 +158,7 @@ class Endpoints:
         if refused is not None and all(isinstance(one, BaseException) for one in results):
             raise refused
         told = [self.envelope(one) if isinstance(one, Result) else self._not_begun(one) for one in results]
-        await _send(send, 200, answers.JSON, b'{"results":[' + b",".join(told) + b"]}")
+        await respond(send, 200, answers.JSON, b'{"results":[' + b",".join(told) + b"]}")
 
     def envelope(self, result: Result) -> bytes:
         """What is answered for one request that was carried out."""
@@ -176,13 +198,13 @@ class Endpoints:
     # How it goes
 
     async def _health(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await _send(send, 200, answers.JSON, b'{"status":"ok"}')
+        await respond(send, 200, answers.JSON, b'{"status":"ok"}')
 
     async def _ready(self, scope: Scope, receive: Receive, send: Send) -> None:
         service = self._service
         ready = service is not None and service.ready and not service.draining
         told = b'{"status":"ready"}' if ready else b'{"status":"not ready"}'
-        await _send(send, 200 if ready else 503, answers.JSON, told)
+        await respond(send, 200 if ready else 503, answers.JSON, told)
 
     async def _info(self, scope: Scope, receive: Receive, send: Send) -> None:
         service, said = self.service, self._settings
@@ -202,9 +224,7 @@ class Endpoints:
                 "input_schema": content.parameter_schema,
                 "output_schema": content.output_schema,
             },
-            "app": {
-                f"{name}_url_path": said.path(name) for name in ("docs", "redoc", "invoke", "health", "info", "metrics")
-            },
+            "app": {f"{name}_url_path": said.path(name) for name in PATHS},
             "status": "ready" if service.ready and not service.draining else "draining",
             "total_executions": measures.total,
             "failed_executions": measures.failed,
@@ -212,12 +232,12 @@ class Endpoints:
             "last_execution_time": measures.last,
             "uptime": time.time() - measures.started,
         }
-        await _send(send, 200, answers.JSON, msgspec.json.encode(told))
+        await respond(send, 200, answers.JSON, msgspec.json.encode(told))
 
     async def _metrics(self, scope: Scope, receive: Receive, send: Send) -> None:
         service = self.service
         service.measures.open.set(service.busy)
-        await _send(
+        await respond(
             send, 200, [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")], service.measures.text()
         )
 
@@ -237,24 +257,6 @@ def _requests(body: bytes, most: int) -> list[Any]:
     return requests
 
 
-async def _body(receive: Receive, limit: int) -> bytes:
-    """The whole body. Raises `TooLarge`, and `MalformedRequest` for a caller who leaves before its end."""
-    message: Message = await receive()
-    body: bytes = message.get("body", b"")
-    if message.get("more_body"):
-        parts, size = [body], len(body)
-        while message.get("more_body") and size <= limit:
-            message = await receive()
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-        body = b"".join(parts)
-    if len(body) > limit:
-        raise TooLarge(f"The body is larger than the {limit} bytes that this service takes.")
-    if message["type"] == "http.disconnect":
-        raise MalformedRequest("The body ended before its end.")
-    return body
-
-
 async def _left(receive: Receive) -> None:
     """Return when the caller has hung up."""
     while (await receive())["type"] != "http.disconnect":
@@ -264,12 +266,6 @@ async def _left(receive: Receive) -> None:
 async def _set_when_left(receive: Receive, gone: asyncio.Event) -> None:
     await _left(receive)
     gone.set()
-
-
-async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-    length = (b"content-length", str(len(body)).encode())
-    await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
-    await send({"type": "http.response.body", "body": body})
 
 
 async def _begin(send: Send) -> bool:

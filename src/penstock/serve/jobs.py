@@ -62,7 +62,15 @@ class Result:
 class Job:
     """A request that was let in. `stop` may be called at any time, from any thread."""
 
-    def __init__(self, service: Service, wanted: Wanted, *, heard: Heard | None = None, id: str | None = None) -> None:
+    def __init__(
+        self,
+        service: Service,
+        wanted: Wanted,
+        *,
+        heard: Heard | None = None,
+        id: str | None = None,
+        later: bool = False,
+    ) -> None:
         identity = id or new_id()
         self.wanted = wanted
         self.recording = Recording(identity, wanted.run_name or _name(service.pipeline_name, identity))
@@ -73,6 +81,10 @@ class Job:
         self._heard = heard
         self._lock = threading.Lock()
         self._engine: Engine | None = None
+        self.later = later
+        """Nobody waits for the answer: it was submitted, and what is interrupted is begun again."""
+
+        self.interrupted = False
         self.stopped: RunCancelled | TimedOut | None = None
         """Why it is to end before its end."""
 
@@ -88,6 +100,11 @@ class Job:
             engine = self._engine
         if engine is not None:
             engine.cancel(error)
+
+    def interrupt(self) -> None:
+        """End it because the service ends."""
+        self.interrupted = self.stopped is None
+        self.stop(RunCancelled("The service is stopping."))
 
     def carry_out(self) -> Result:
         """Run the pipeline in this thread. Never raises."""

@@ -33,6 +33,7 @@ class Measures:
             "penstock_service_untold", "Requests of which no record is kept, for want of room.", registry=registry
         )
         self.open = Gauge("penstock_service_open_requests", "Requests under way or waiting.", registry=registry)
+        self.submitted = Gauge("penstock_service_submitted_waiting", "Submitted requests that wait.", registry=registry)
         self.spooled = Gauge("penstock_service_spool_bytes", "Records that wait for the server.", registry=registry)
         self.started = time.time()
         self.total = 0

@@ -78,6 +78,9 @@ class Service:
         self._in_memory = InMemory(self._store)
         self._transport = Transport(plan.server, plan.token or None) if plan.server else None
         self._pool = ThreadPoolExecutor(self.settings.thread_pool_size, thread_name_prefix="penstock-serve")
+        self._later = ThreadPoolExecutor(
+            self.settings.async_execution_thread_pool_size, thread_name_prefix="penstock-submitted"
+        )
         self._open = 0
         self._mean = 0.0
         self._jobs: set[Job] = set()
@@ -97,12 +100,13 @@ class Service:
     def close(self) -> None:
         """Let requests under way end, within the time to drain; then call the shutdown hook and `on_cleanup`."""
         self.ready, self.draining = False, True
-        self._pool.shutdown(wait=False, cancel_futures=False)
+        for pool in (self._pool, self._later):
+            pool.shutdown(wait=False, cancel_futures=False)
         ended = threading.Event()
         threading.Thread(target=self._join, args=(ended,), daemon=True).start()
         if not ended.wait(self.settings.drain):
             for job in list(self._jobs):
-                job.stop(RunCancelled("The service is stopping."))
+                job.interrupt()
             ended.wait(self.plan.grace)
         loops.home.set(self.loop)
         said = self._warm.layers.run
@@ -114,6 +118,7 @@ class Service:
 
     def _join(self, ended: threading.Event) -> None:
         self._pool.shutdown(wait=True)
+        self._later.shutdown(wait=True)
         ended.set()
 
     def _hook(self, hook: Any, given: dict[str, Any]) -> None:
@@ -128,7 +133,7 @@ class Service:
     @property
     def busy(self) -> int:
         """Requests that are open."""
-        return self._open
+        return len(self._jobs)
 
     # Requests
 
@@ -138,15 +143,24 @@ class Service:
         Raises `Unavailable` if there is too much to do. To be called on the loop of the service.
         """
         self._admit()
-        loop, settings = self.loop, self.settings
+        return await self._carried_out(job, self._pool, self.settings.timeout, gone)
+
+    async def answered_later(self, job: Job) -> Result:
+        """The same for a submitted request, which has waited elsewhere: it has threads of its own, and more time."""
+        return await self._carried_out(job, self._later, self.settings.submit_timeout)
+
+    async def _carried_out(
+        self, job: Job, pool: ThreadPoolExecutor, timeout: float | None, gone: Callable[[], Any] | None = None
+    ) -> Result:
+        loop = self.loop
         answer: asyncio.Future[Result] = loop.create_future()
         self._jobs.add(job)
-        work = loop.run_in_executor(self._pool, job.carry_out)
+        work = loop.run_in_executor(pool, job.carry_out)
         timers = []
-        if settings.timeout is not None:
-            late = TimedOut(f"The request did not end within {settings.timeout:g} s.")
-            timers.append(loop.call_later(settings.timeout, job.stop, late))
-            last = settings.timeout + self.plan.grace
+        if timeout is not None:
+            late = TimedOut(f"The request did not end within {timeout:g} s.")
+            timers.append(loop.call_later(timeout, job.stop, late))
+            last = timeout + self.plan.grace
             timers.append(loop.call_later(last, _give_up, answer, Result(job, b"null", last, _failure(late), late)))
         watching = loop.create_task(self._heed(gone, job)) if gone is not None else None
 
@@ -219,9 +233,13 @@ class Service:
         self._open += 1
 
     def _ended(self, job: Job, result: Result) -> None:
-        self._open -= 1
         self._jobs.discard(job)
-        self._mean += 0.1 * (result.seconds - self._mean)
+        if job.later:
+            if job.interrupted and result.error is not None:
+                return  # it is begun again, and recorded then
+        else:
+            self._open -= 1
+            self._mean += 0.1 * (result.seconds - self._mean)
         self.measures.answered(result.status, result.seconds)
         sample = self.settings.sample
         if result.error is not None or sample >= 1 or random.random() < sample:  # noqa: S311  # a sample, no secret
