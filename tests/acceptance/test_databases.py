@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -76,10 +78,10 @@ def history(site: Site) -> str:
         assert answer.status_code == 202, answer.text
         site.ended(answer.json()["id"])
     assert client.post("/run_templates/lab/runs", json={"parameters": {"nope": 1}}).status_code == 422
-    site.penstock("secret", "set", "db", "password=hunter2")
     return key
 
 
+@pytest.mark.timeout(300)
 def test_a_history_that_was_moved_to_postgresql_is_answered_byte_for_byte(
     new_site: Callable[..., Site], cluster: postgres.Cluster
 ) -> None:
@@ -89,16 +91,13 @@ def test_a_history_that_was_moved_to_postgresql_is_answered_byte_for_byte(
     assert len(before) > 30
     refused = site.penstock("db", "move", url, status=1)
     assert "server of this home is running" in refused.stderr
-    rehearsed = json.loads(site.penstock("db", "move", "--dry-run", url, "-o", "json").stdout)
     site.stop()
     moved = json.loads(site.penstock("db", "move", url, "-o", "json").stdout)
-    assert moved["rows"] == rehearsed["rows"]
     assert moved["rows"]["runs"] == 3
-    assert "was moved into another one" in site.penstock("server", "upgrade", status=1).stderr
     assert not (site.home / "penstock.db").exists()
+    assert "was moved into another one" in started_anew(site)
 
     site.environment["PENSTOCK_DATABASE_URL"] = url
-    assert "not empty" in moved_again(site, url)
     site.restart()
     after = everything(site)
     assert after.keys() == before.keys()
@@ -108,34 +107,24 @@ def test_a_history_that_was_moved_to_postgresql_is_answered_byte_for_byte(
     again = site.keyed(key).post("/run_templates/lab@prod/runs", json={"parameters": {"number": 4}})
     assert {"value": 16} in site.ended(again.json()["id"])["outputs"].values()
     assert site.get("/audit/verify")["intact"]
-    site.stop()
-
-    back = f"sqlite:///{site.home / 'back.db'}"
-    site.penstock("db", "move", back)
-    site.environment["PENSTOCK_DATABASE_URL"] = back
-    site.restart()
-    assert len(site.get("/runs")["items"]) == 4
-    assert site.get("/audit/verify")["intact"]
 
 
-def moved_again(site: Site, url: str) -> str:
-    """What is said to somebody who moves the old file once more."""
-    (site.home / "penstock.db.moved").rename(site.home / "penstock.db")
-    environment = site.environment
-    site.environment = {name: value for name, value in environment.items() if name != "PENSTOCK_DATABASE_URL"}
-    try:
-        return site.penstock("db", "move", url, status=1).stderr
-    finally:
-        site.environment = environment
-        (site.home / "penstock.db").rename(site.home / "penstock.db.moved")
+def started_anew(site: Site) -> str:
+    """What a server says that is started without the address of the new database."""
+    command = [sys.executable, "-m", "penstock.server", "--foreground", "--port", "0"]
+    done = subprocess.run(command, env=site.environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    return done.stderr
 
 
+@pytest.mark.timeout(300)
 def test_a_backup_made_under_load_is_restored_elsewhere(new_site: Callable[..., Site], tmp_path: Path) -> None:
     site, over, accepted = new_site(PENSTOCK_PARALLEL_RUNS="1"), threading.Event(), []
-    history(site)
+    site.template(f"{PIPELINES / 'lab.py'}:lab", "lab")
+    site.penstock("secret", "set", "db", "password=hunter2")
 
     def load() -> None:
-        while not over.is_set():
+        while not over.wait(0.05):  # the machine has other things to do
             answer = site.api.post("/run_templates/lab/runs", json={"parameters": {"number": len(accepted)}})
             assert answer.status_code == 202, answer.text
             accepted.append(answer.json()["id"])
@@ -151,7 +140,7 @@ def test_a_backup_made_under_load_is_restored_elsewhere(new_site: Callable[..., 
         over.set()
         loading.join()
     assert later > len(known), "the server went on meanwhile"
-    site.penstock("down", "--cancel")
+    site.kill()  # and what came after the backup is lost with its disk
 
     other = new_site()
     other.stop()

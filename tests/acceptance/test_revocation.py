@@ -14,6 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
+from tests import postgres
+from tests.acceptance.conftest import PIPELINES
 from tests.acceptance.site_under_test import Site, eventually
 from tests.acceptance.test_people import PASSWORD
 
@@ -202,6 +204,22 @@ def test_the_session_of_a_person(lab: tuple[Site, str], how: str) -> None:
 
 def browser_of(site: Site) -> httpx.Client:
     return httpx.Client(base_url=f"{site.url}/api/v1", timeout=150)
+
+
+def test_what_another_server_has_open(new_site: Callable[..., Site], tmp_path: Path) -> None:
+    cluster = postgres.Cluster(next(iter(postgres.installed().values())))
+    try:
+        url = cluster.database()
+        here, there = (new_site(PENSTOCK_DATABASE_URL=url, PENSTOCK_SHARED=str(tmp_path)) for _ in range(2))
+        here.template(f"{PIPELINES / 'lab.py'}:lab", "lab")
+        run = here.trigger("lab", {"deed": "wait", "path": str(here.home / "other")})["id"]
+        here.reaches(run, {"running"})
+        opened = all_of(there.keyed(here.key("r6")), run)
+        ends(opened, lambda: here.api.delete("/service_accounts/r6/api_keys/k").raise_for_status())
+        for site in (here, there):
+            site.stop()
+    finally:
+        cluster.remove()
 
 
 def test_one_that_is_good_sees_the_end(fresh: Site) -> None:
