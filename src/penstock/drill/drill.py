@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +27,7 @@ from penstock.drill.receiver import Receiver
 from penstock.drill.records import Answer, Blow, Death, Deed, History, Told
 from penstock.drill.shim import Shim, compiler
 from penstock.drill.witness import Witness
+from penstock.errors import PenstockError
 
 PATIENCE = 60.0
 """Seconds after the last fault in which every run has to end, and every client to get its answer."""
@@ -73,6 +76,8 @@ def drill(
     wanted: Wanted, database: Database, *, keep: bool = False, say: Callable[[str], None] = lambda _: None
 ) -> Report:
     """Hold a drill on this database, which is for it alone. `say` is told what goes on."""
+    if sys.platform != "linux":
+        raise PenstockError("A drill needs Linux: it looks at processes through /proc, and limits them with prlimit.")
     directory = _directory()
     history = History()
     began = time.monotonic()
@@ -153,24 +158,26 @@ def _place(wanted: Wanted, database: Database, directory: Path, history: History
 
 def _break(wanted: Wanted, places: list[Place]) -> None:
     """Break one thing after the other, for so long: what ends processes in one lane, what makes the weather in another."""
-    until = time.monotonic() + wanted.seconds
+    until, leaving = time.monotonic() + wanted.seconds, threading.Event()
     lanes = [[name for name in wanted.faults if (name in WEATHER) is weather] for weather in (False, True)]
     with ThreadPoolExecutor(2, "lane") as workers:
         under_way = [
-            workers.submit(_lane, faults, Random(f"{wanted.seed}:{faults}"), places, until)
+            workers.submit(_lane, faults, Random(f"{wanted.seed}:{faults}"), places, until, leaving)
             for faults in lanes
             if faults
         ]
-        for lane in under_way:
-            lane.result()
+        try:
+            for lane in under_way:
+                lane.result()
+        finally:
+            leaving.set()
 
 
-def _lane(faults: list[str], chance: Random, places: list[Place], until: float) -> None:
+def _lane(faults: list[str], chance: Random, places: list[Place], until: float, leaving: threading.Event) -> None:
     while True:
         pause = chance.uniform(0.3, 2.5)
-        if time.monotonic() + pause > until:
+        if time.monotonic() + pause > until or leaving.wait(pause):
             return
-        time.sleep(pause)
         place, fault = chance.choice(places), chance.choice(faults)
         place.site.serving.wait(PATIENCE)
         FAULTS[fault](replace(place, chance=chance))

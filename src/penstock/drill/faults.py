@@ -205,9 +205,7 @@ SHIMMED = frozenset({"clock", "point"})
 
 def impossible(database: Database) -> dict[str, str]:
     """The faults that cannot be had here, and why."""
-    missing = {} if compiler() else dict.fromkeys(SHIMMED, "there is no C compiler, or this is not Linux")
-    if not hasattr(resource, "prlimit"):
-        missing["disk"] = "this is not Linux"
+    missing = {} if compiler() else dict.fromkeys(SHIMMED, "there is no C compiler")
     if not database.url:
         missing["database"] = "SQLite has no server that could be taken away"
     return missing

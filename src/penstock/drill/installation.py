@@ -201,6 +201,7 @@ class Site:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                start_new_session=True,  # Ctrl-C is for the drill, which then ends it
             )
 
     def _keep(self) -> None:

@@ -15,6 +15,9 @@ from penstock.drill.installation import TEMPLATE, request
 from penstock.drill.records import TERMINAL, Answer, Cancel, History, Order, Sight, Surprise
 
 CLIENTS = 6
+RIVALS = 3
+"""So many more send an order with a key at the same moment, now and then."""
+
 TIMEOUT = 10.0
 """Seconds for which a client waits for an answer before it takes the connection for broken."""
 
@@ -67,6 +70,9 @@ class Clients:
     def place(self, order: Order) -> str | None:
         """Send an order until it is answered; the id of its run."""
         self._history.add(order)
+        return self._insist(order)
+
+    def _insist(self, order: Order) -> str | None:
         pause = 0.05
         while True:
             run_id, again = self._send(order)
@@ -95,13 +101,23 @@ class Clients:
                 brood=chance.random() < 0.1,
                 callback=chance.random() < 0.3,
             )
+            rivals = self._rivals(order) if order.key is not None and chance.random() < 0.1 else []
             run_id = self.place(order)
+            for rival in rivals:
+                rival.join()
             if run_id is None and order.key is None and chance.random() < 0.5:
                 run_id, _ = self._send(order)  # who has no key and no answer can only try again
             if run_id is not None:
                 self._follow(run_id, chance)
             else:
                 time.sleep(0.2)  # nobody is there: it makes no sense to hurry
+
+    def _rivals(self, order: Order) -> list[threading.Thread]:
+        """Others who send the same order at the same moment, under the same key."""
+        rivals = [threading.Thread(target=self._insist, args=(order,), daemon=True) for _ in range(RIVALS)]
+        for rival in rivals:
+            rival.start()
+        return rivals
 
     def _follow(self, run_id: str, chance: Random) -> None:
         if chance.random() < 0.25:

@@ -1,6 +1,6 @@
 """The wall clock of the processes under drill, and points at which one of them ends: a library that is loaded into them.
 
-It is built when it is needed. Where there is no compiler, or no way to load it (it is for Linux), these faults are left out, and the drill says so.
+It is built when it is needed. Where there is no compiler these faults are left out, and the drill says so.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import mmap
 import shutil
 import struct
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -21,7 +20,7 @@ _SIZE = 4 * 8
 
 def compiler() -> str | None:
     """The C compiler of this machine, if these faults can be had here."""
-    return next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None) if sys.platform == "linux" else None
+    return next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
 
 
 class Shim:
