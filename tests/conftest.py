@@ -11,9 +11,32 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests import promises
+
 # The time that an example takes says nothing on a busy machine; the test's own timeout still holds.
 hypothesis.settings.register_profile("penstock", deadline=None)
 hypothesis.settings.load_profile("penstock")
+
+
+_not_shown: list[str] = []
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Note what was skipped of that on which a promise rests."""
+    if report.skipped and promises.shows(report.nodeid):
+        _not_shown.append(report.nodeid)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """A promise that nothing showed is a failure."""
+    if _not_shown and exitstatus == 0:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which."""
+    for one in _not_shown:
+        terminalreporter.write_line(f"NOT SHOWN {one}: docs/promises.md rests on it, and it was skipped", red=True)
 
 
 @pytest.fixture(autouse=True)
