@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -14,6 +16,8 @@ from typing import Any
 import httpx
 import pytest
 
+from penstock.client.client import Client
+from penstock.errors import Unauthenticated
 from tests import postgres
 from tests.acceptance.conftest import PIPELINES
 from tests.acceptance.site_under_test import Site, eventually
@@ -179,6 +183,32 @@ def test_a_role_that_is_taken_away(lab: tuple[Site, str]) -> None:
         one.thread.join(LATEST)
         assert not one.goes_on, name
     assert opened["run"].answer["status"] in (403, 404)
+
+
+def test_who_follows_is_told_why_it_ended(lab: tuple[Site, str]) -> None:
+    site, run = lab
+    key, _ = account(site, "r7")
+    seen: list[str] = []
+    raised: list[Exception] = []
+
+    def follow() -> None:
+        try:
+            seen.extend(event.type for event in Client(site.url, key).runs.follow(run))
+        except Exception as error:
+            raised.append(error)
+
+    following = threading.Thread(target=follow)
+    following.start()
+    environment = {**site.environment, "PENSTOCK_URL": site.url, "PENSTOCK_API_KEY": key}
+    command = [sys.executable, "-m", "penstock", "run", "logs", "-f", run]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as typed:
+        time.sleep(2)  # slow: both go on
+        assert following.is_alive()
+        site.api.delete("/service_accounts/r7/api_keys/k").raise_for_status()
+        following.join(30)
+        assert [type(error) for error in raised] == [Unauthenticated]
+        assert "Log in" in typed.communicate(timeout=60)[1]
+    assert typed.returncode == 4
 
 
 @pytest.mark.parametrize("how", ["signing out", "another password", "being switched off"])

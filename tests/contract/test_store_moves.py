@@ -194,6 +194,35 @@ class TestRefused:
         assert contents(target).keys() == {table.name for table in TABLES}
 
 
+KILLED = """
+import sys
+from penstock.store import moves
+from penstock.store.parts import metadata
+carried = moves._carried
+def stopping(here, there, one):
+    counted = carried(here, there, one)
+    if one is metadata.sorted_tables[-1]:
+        print("all is written", flush=True)
+        sys.stdin.read()
+    return counted
+moves._carried = stopping
+moves.move(*sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("kind", DATABASES)
+def test_one_that_is_killed_before_its_end_has_changed_nothing(place: Place, kind: str, start: Any) -> None:
+    source, target = filled(place("sqlite")), place(kind)
+    before = contents(source)
+    mover = start(KILLED, source, target)
+    assert mover.stdout.readline() == "all is written\n"
+    mover.kill()
+    mover.wait()
+    assert contents(source) == before
+    move(source, target)  # again, from the start
+    assert contents(target) == before
+
+
 @pytest.mark.parametrize("kind", [one for one in DATABASES if one != "sqlite"])
 def test_a_row_that_the_target_cannot_keep_is_named(place: Place, kind: str) -> None:
     source, target = filled(place("sqlite")), place(kind)
