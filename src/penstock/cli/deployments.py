@@ -241,9 +241,13 @@ def _fields(found: Deployment) -> dict[str, Any]:
         "Pipeline": found.pipeline_name,
         "Snapshot": found.snapshot_id,
         "Revision": found.revision,
-        "Keys needed": found.auth,
+        "Keys needed": _guarded(found),
         "Deployer": found.deployer.flavor,
     }
+
+
+def _guarded(found: Deployment) -> bool:
+    return found.auth or found.settings.auth == "server"
 
 
 def _show_submission(found: Submission, output: Output) -> None:
@@ -264,6 +268,6 @@ def _values(given: list[str], schema: Mapping[str, Any]) -> dict[str, Any]:
 
 def _curl(found: Deployment, schema: Mapping[str, Any]) -> str:
     needed = ", ".join(f'"{name}": ...' for name in schema.get("required", ()))
-    key = " -H 'Authorization: Bearer KEY'" if found.auth else ""
+    key = " -H 'Authorization: Bearer KEY'" if _guarded(found) else ""
     address = f"{found.url}{found.settings.path('invoke')}"
     return f"curl -X POST {address} -H 'Content-Type: application/json'{key} -d '{{\"parameters\": {{{needed}}}}}'"

@@ -16,6 +16,7 @@ from penstock.model.account import Permission, Principal, new_key_text
 from penstock.model.artifact import Use
 from penstock.model.configuration import PipelineRunConfiguration
 from penstock.model.deployment import (
+    Admission,
     Deployment,
     DeploymentKey,
     DeploymentState,
@@ -30,7 +31,7 @@ from penstock.model.deployment_settings import DeploymentSettings
 from penstock.model.run import Cause, Progress, Run, RunState, StepRun, fold
 from penstock.model.snapshot import Snapshot
 from penstock.model.stack import Component
-from penstock.store import artifacts, deployments, events, logs, runs, stacks
+from penstock.store import artifacts, deployments, events, logs, runs, stacks, templates
 from penstock.store.session import ReadSession, WriteSession
 
 CHANGED = "deployments"
@@ -279,7 +280,7 @@ def plan(rs: ReadSession, installation: Installation, known: Deployment) -> Plan
         snapshot=snapshot,
         settings=known.settings,
         keys=keys,
-        auth=known.auth,
+        auth=known.auth or known.settings.auth == "server",
         host=known.settings.uvicorn_host,
         port=known.settings.uvicorn_port,
         home=str(settings.home),
@@ -290,6 +291,14 @@ def plan(rs: ReadSession, installation: Installation, known: Deployment) -> Plan
         grace=settings.grace,
         parallel_steps=settings.steps_at_once,
     )
+
+
+def admit(rs: ReadSession, who: Principal, reference: str) -> Admission:
+    """Let a caller in who may run things here: what there is, or a template of the pipeline. Raises `NotFound` otherwise."""
+    known = deployments.get(rs, reference)
+    if who.within is not None and who.within.isdisjoint(templates.names_of(rs, known.pipeline_id)):
+        raise NotFound(f"There is no deployment '{reference}'.")
+    return Admission(account=who.name, deployment_id=known.id)
 
 
 def authenticate(installation: Installation, token: str) -> Principal:

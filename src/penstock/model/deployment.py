@@ -126,6 +126,14 @@ class KeyDigest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Admission:
+    """The answer to a caller who may ask a deployment."""
+
+    account: str
+    deployment_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """All that a service needs to serve one revision of a deployment."""
 
@@ -138,7 +146,7 @@ class Plan:
     """Who may call."""
 
     auth: bool = False
-    """Whether callers need one of the keys."""
+    """Whether callers need one of the keys, or an account."""
 
     host: str = "127.0.0.1"
     port: int = 0

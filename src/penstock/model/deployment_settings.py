@@ -201,6 +201,13 @@ class DeploymentSettings(Exact):
     drain: float = 30.0
     """Seconds that requests under way have when the service is told to stop."""
 
+    auth: Literal["keys", "server"] = "keys"
+    """Who may call: who has a key of the deployment (everybody, if it has none), or also accounts of the server that may run
+    its pipeline."""
+
+    auth_cache: float = 10.0
+    """Seconds for which what the server says of an account holds; 0: it is asked each time."""
+
     errors: Literal["none", "message", "traceback"] = "message"
     """What callers learn of the error of a step."""
 
@@ -295,6 +302,7 @@ class DeploymentSettings(Exact):
         least = {
             "thread_pool_size": 1,
             "queue_size": 0,
+            "auth_cache": 0,
             "async_execution_thread_pool_size": 1,
             "submit_queue_size": 0,
             "submit_attempts": 1,

@@ -25,6 +25,7 @@ from penstock.model.deployment import Plan
 from penstock.model.wire import reader
 from penstock.runtime import patches, workplace
 from penstock.serve.app import Parting, create_app
+from penstock.serve.callers import Callers
 from penstock.serve.fetching import code_of
 from penstock.serve.service import Service
 from penstock.serve.tracking import Tracker
@@ -81,8 +82,7 @@ def serve(
         settings,
         title=plan.deployment_name,
         description=content.description,
-        keys=plan.keys,
-        auth=plan.auth,
+        callers=Callers(plan),
         functions=pipeline.function_named,
         code=code,
         failed=failures.append,

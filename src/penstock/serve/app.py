@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,43 +22,23 @@ from penstock.errors import (
     NotFound,
     PenstockError,
     TooLarge,
-    Unauthenticated,
 )
-from penstock.ids import digest_of
-from penstock.model.deployment import KeyDigest
 from penstock.model.deployment_settings import DeploymentSettings
 from penstock.serve import answers, description, extensions, playground
+from penstock.serve.callers import Callers
 from penstock.serve.endpoints import Endpoints
 from penstock.serve.messages import Handler
 from penstock.serve.service import Service
 from penstock.version import VERSION
 
 
-class Keys:
-    """Who may call: who has one of the keys, or, where none is needed, everybody who reaches the service."""
-
-    def __init__(self, keys: tuple[KeyDigest, ...], *, needed: bool) -> None:
-        self._keys = keys
-        self._needed = needed
-
-    def check(self, scope: Scope) -> None:
-        """Raises `Unauthenticated` without a key that holds. All of them are compared, in the same time."""
-        if not self._needed:
-            return
-        shown = digest_of(_bearer(scope).encode("utf-8", "surrogateescape"))
-        fitting = [one for one in self._keys if hmac.compare_digest(shown, one.digest)]
-        at = datetime.now(UTC)
-        if not any(one.valid_until is None or one.valid_until > at for one in fitting):
-            raise Unauthenticated("Send a key of this deployment: 'Authorization: Bearer <key>'.")
-
-
 class Front:
     """The endpoints of every service, found by one look at a table; what is not there is FastAPI's."""
 
-    def __init__(self, app: ASGIApp, table: dict[str, dict[str, tuple[Handler, bool]]], keys: Keys) -> None:
+    def __init__(self, app: ASGIApp, table: dict[str, dict[str, tuple[Handler, bool]]], callers: Callers) -> None:
         self._app = app
         self._table = table
-        self._keys = keys
+        self._callers = callers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or hand on."""
@@ -77,7 +55,7 @@ class Front:
         handler, guarded = found
         try:
             if guarded:
-                self._keys.check(scope)
+                await self._callers.check(scope)
             await handler(scope, receive, send)
         except PenstockError as error:
             await _refuse(error, scope, send)
@@ -141,11 +119,11 @@ def create_app(
 ) -> ASGIApp:
     """The application. `make` makes the service when its loop runs; `on_init` has ended before the first request comes.
 
-    `about` is what has to be known before: `title`, `description`, `keys`, and whether one is needed, `auth`; and
+    `about` is what has to be known before: `title`, `description`, `callers` and
     `functions`, which knows the functions that the pipeline was given by their names, and the directory of its `code`.
     `failed` hears what keeps it from coming up; in `directory` it keeps what must survive it.
     """
-    keys = Keys(about.get("keys", ()), needed=about.get("auth", False))
+    callers: Callers = about["callers"]
     functions: extensions.Functions = about.get("functions", lambda _: None)
     given: dict[str, Service] = {}
 
@@ -156,7 +134,7 @@ def create_app(
             service = given["service"] = await loop.run_in_executor(None, make, loop)
             app.state.service = service
             await loop.run_in_executor(None, service.start)
-            extensions.extend(app, service, settings, keys.check, functions)
+            extensions.extend(app, service, settings, callers.check, functions)
         except BaseException as error:
             about.get("failed", _ignore)(error)
             raise
@@ -189,7 +167,7 @@ def create_app(
     endpoints = Endpoints(settings, about["directory"])
     _describe(app, given, settings)
     playground.install(app, given, settings, about.get("code", Path()))
-    outer: ASGIApp = Front(app, endpoints.table(), keys)
+    outer: ASGIApp = Front(app, endpoints.table(), callers)
     for middleware in extensions.middlewares(settings, functions):
         outer = middleware(outer)
     if "CORS" in settings.include_default_middleware:
@@ -230,14 +208,6 @@ def _describe(app: FastAPI, given: dict[str, Service], settings: DeploymentSetti
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's own documentation has it
-
-
-def _bearer(scope: Scope) -> str:
-    for name, value in scope["headers"]:
-        if name == b"authorization":
-            kind, _, credential = value.decode("latin-1").partition(" ")
-            return credential.strip() if kind.lower() == "bearer" else ""
-    return ""
 
 
 def _ignore(_: BaseException) -> None:

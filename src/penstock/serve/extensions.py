@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,7 @@ from penstock.serve.service import Service
 Functions = Callable[[str], Callable[..., Any] | None]
 """The function that the pipeline itself was given under a name."""
 
-Check = Callable[[Scope], None]
+Check = Callable[[Scope], Awaitable[None]]
 
 
 def extend(app: FastAPI, service: Service, settings: DeploymentSettings, check: Check, functions: Functions) -> None:
@@ -62,7 +62,7 @@ class _Guarded:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand on what passes the check; what does not raises."""
-        self._check(scope)
+        await self._check(scope)
         await self._app(scope, receive, send)
 
 

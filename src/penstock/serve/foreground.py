@@ -39,6 +39,7 @@ def plan_of(pipeline: Pipeline, home: str, *, host: str, port: int) -> Plan:
         deployment_name=content.pipeline,
         snapshot=snapshot,
         settings=settings,
+        auth=settings.auth == "server",
         host=host,
         port=port,
         home=home,

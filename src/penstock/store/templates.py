@@ -35,6 +35,7 @@ _ALL = select(*(templates.c[field] for field in _FIELDS), pipelines.c.name.label
 _BY_ID = _ALL.where(templates.c.id == bindparam("ref"))
 _BY_NAME = _ALL.where(templates.c.name == bindparam("ref"))
 _NAMES = select(templates.c.name).order_by(templates.c.id.desc()).limit(bindparam("limit"))
+_NAMES_OF = select(templates.c.name).where(templates.c.pipeline_id == bindparam("pipeline"))
 _VERSIONS = (
     select(template_versions)
     .where(template_versions.c.template_id.in_(bindparam("ids", expanding=True)))
@@ -204,3 +205,8 @@ def _made(rs: ReadSession, rows: Iterable[Row[Any]]) -> list[Template]:
         )
         for row in rows
     ]
+
+
+def names_of(rs: ReadSession, pipeline_id: str) -> set[str]:
+    """The names of all templates of a pipeline."""
+    return {row.name for row in rs.rows(_NAMES_OF, {"pipeline": pipeline_id})}

@@ -10,6 +10,7 @@ from pydantic import Field
 from penstock.control import deployments, snapshots
 from penstock.errors import Forbidden, InvalidInput, fault
 from penstock.model.deployment import (
+    Admission,
     Deployment,
     DeploymentKey,
     DeploymentLogs,
@@ -22,7 +23,7 @@ from penstock.model.deployment import (
 )
 from penstock.model.deployment_settings import DeploymentSettings
 from penstock.model.stack import Component
-from penstock.server.access import Here, Manager, Reader, Worker, Writer
+from penstock.server.access import Here, Manager, Reader, Starter, Worker, Writer
 from penstock.server.bodies import ListQuery, Page, Strict, answer, listing, record
 from penstock.server.noun import Noun
 from penstock.store import deployments as stored
@@ -112,6 +113,13 @@ def get_deployment(here: Here, _: Reader, reference: str) -> Response:
     """One deployment, by id or name, as it stands."""
     with here.db.read() as session:
         return answer(stored.get(session, reference))
+
+
+@router.get("/{reference}/admission", response_model=Admission)
+def get_deployment_admission(here: Here, who: Starter, reference: str) -> Response:
+    """Whether the caller may ask it: who may run things here, or a template of its pipeline. Its service asks on their behalf."""
+    with here.db.read() as session:
+        return answer(deployments.admit(session, who, reference))
 
 
 @router.get("/{reference}/revisions", response_model=list[Revision])
