@@ -119,7 +119,7 @@ def _hold(wanted: Wanted, database: Database, directory: Path, history: History,
         clients = Clients(history, [one.network.port for one in places], key, whom, wanted.seed)
         clients.warm_up(_PROBES, SLOTS * len(sites))
         survey.settled(sites, PATIENCE)
-        survey.check_slots(clients, history, _PROBES + 1000, SLOTS * len(sites))
+        survey.check_slots(clients, witness, history, _PROBES + 1000, SLOTS * len(sites))
         before = [survey.descriptors(one) for one in sites]
         say(f"breaking things for {wanted.seconds:g} s")
         clients.start()
@@ -129,7 +129,7 @@ def _hold(wanted: Wanted, database: Database, directory: Path, history: History,
         survey.settled(sites, PATIENCE)
         survey.check_offspring(sites, history)
         survey.all_told(history, PATIENCE)
-        survey.check_slots(clients, history, _PROBES + 2000, SLOTS * len(sites))
+        survey.check_slots(clients, witness, history, _PROBES + 2000, SLOTS * len(sites))
         survey.settled(sites, PATIENCE)
         for site, opened in zip(sites, before, strict=True):
             survey.check_descriptors(opened, survey.descriptors(site), history, pooled=bool(database.url))

@@ -14,7 +14,8 @@ import psutil
 
 from penstock.drill.installation import Site
 from penstock.drill.load import Clients
-from penstock.drill.records import TERMINAL, Answer, Deed, Heard, History, Leftover, Order, Surprise, Told
+from penstock.drill.records import STEPS, TERMINAL, Answer, Deed, Heard, History, Leftover, Order, Surprise, Told
+from penstock.drill.witness import Witness
 from penstock.errors import PenstockError
 
 SLOW = 6.0
@@ -81,10 +82,11 @@ def _told(site: Site, run: dict[str, Any]) -> Told:
     )
 
 
-def check_slots(clients: Clients, history: History, first: int, slots: int) -> None:
-    """Have as many runs as there is room for, and see them work at the same time: no slot was lost."""
+def check_slots(clients: Clients, witness: Witness, history: History, first: int, slots: int) -> None:
+    """Have as many runs as there is room for, each of which waits for the others: no slot was lost."""
     numbers = range(first, first + slots)
-    runs = [clients.place(Order(number=number, key=f"slot-{number}", nap=2.0)) for number in numbers]
+    witness.gather(numbers, 5 * SLOW)
+    runs = [clients.place(Order(number=number, key=f"slot-{number}")) for number in numbers]
     until = time.monotonic() + 10 * SLOW
     for run_id in filter(None, runs):
         while time.monotonic() < until and clients.look(run_id, 10) not in TERMINAL:
@@ -92,7 +94,7 @@ def check_slots(clients: Clients, history: History, first: int, slots: int) -> N
     work = [
         (one.at, 1 if one.event == "begin" else -1)
         for one in history.of(Deed)
-        if one.order in numbers and one.step == "draw" and one.event in ("begin", "end")
+        if one.order in numbers and one.step == STEPS[0] and one.event in ("begin", "end")
     ]
     busy = most = 0
     for _, change in sorted(work):
