@@ -1,7 +1,7 @@
 # Short verbs. `make help` lists them; each does its own set-up.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test lint types ratchet unit acceptance drill bench serve format openapi lock audit sbom clean
+.PHONY: help setup demo test lint types ratchet unit acceptance attacks drill bench serve format openapi lock audit sbom clean
 # Bytecode caches are part of how fast the product is; a shell that switches them off must not slow tests and demo.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -42,6 +42,9 @@ acceptance: setup ## The real server, driven from outside
 
 drill: setup ## Break installations on SQLite and PostgreSQL for five minutes; count what is lost (SEED=n: the same again)
 	$(BIN)/python -m tools.drill $(if $(SEED),--seed $(SEED))
+
+attacks: setup ## All that attackers send, on every address (make test sends a third)
+	$(PYTEST) tests/acceptance/test_attacks.py --full
 
 bench: setup ## Measure against the yardsticks
 	$(BIN)/python -m benchmarks

@@ -21,6 +21,12 @@ hypothesis.settings.load_profile("penstock")
 _not_shown: list[str] = []
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How much of a corpus is tried, and with which chance."""
+    parser.addoption("--full", action="store_true", help="all of what is tried in part otherwise")
+    parser.addoption("--seed", type=int, help="the chance that an earlier test has printed")
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Note what was skipped of that on which a promise rests."""
     if report.skipped and promises.shows(report.nodeid):

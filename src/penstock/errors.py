@@ -338,13 +338,17 @@ class Stopped(RunFailed):
     slug = "stopped"
 
 
+_LONGEST_NAME = 300
+"""Letters of a name that may have been misspelt."""
+
+
 def fault(pointer: str, message: str, *, allowed: Iterable[str] = (), given: str | None = None) -> dict[str, Any]:
     """One entry of `InvalidInput.errors`: where (a JSON pointer), what is wrong, and the nearest allowed name."""
     entry: dict[str, Any] = {"pointer": pointer, "message": message}
     names = list(allowed)
     if names:
         entry["allowed"] = names
-    if given is not None:
+    if given is not None and len(given) <= _LONGEST_NAME:  # to look for what is near takes time with every letter
         near = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
         if near:
             entry["did_you_mean"] = near[0]

@@ -31,3 +31,8 @@ def test_lookup_errors_are_caught_by_plain_python() -> None:
 
 def test_pointers_escape() -> None:
     assert pointer("a/b", 0, "c~d") == "/a~1b/0/c~0d"
+
+
+def test_what_is_too_long_for_a_name_was_not_misspelt() -> None:
+    assert fault("/x", "no", allowed=["depth"], given="detph")["did_you_mean"] == "depth"
+    assert "did_you_mean" not in fault("/x", "no", allowed=["d" * 400], given="d" * 399)
