@@ -6,13 +6,17 @@ import os
 import pwd
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 
+import psutil
 import psycopg
 from psycopg import sql
 
@@ -59,6 +63,33 @@ class Cluster:
         name = f"test{next(self._made)}"
         self._statement(f"CREATE DATABASE {name} TEMPLATE empty")
         return f"postgresql+psycopg://penstock@/{name}?host={self.directory}"
+
+    def connections(self, url: str) -> int:
+        """How many there are to the database at this URL."""
+        name = url.partition("@/")[2].partition("?")[0]
+        with psycopg.connect(host=str(self.directory), user="penstock", dbname="postgres") as connection:
+            counted = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s"
+            row = connection.execute(counted, (name,)).fetchone()
+            return int(row[0]) if row else 0
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """All its processes stand still until `thaw`, or until the block has ended."""
+        self._tell(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.thaw()
+
+    def thaw(self) -> None:
+        """Go on."""
+        self._tell(signal.SIGCONT)
+
+    def _tell(self, number: signal.Signals) -> None:
+        postmaster = psutil.Process(int(Path(self._data, "postmaster.pid").read_text().split()[0]))
+        for process in (postmaster, *postmaster.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
 
     @property
     def _data(self) -> str:

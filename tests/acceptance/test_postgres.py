@@ -18,7 +18,7 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, settings
 
-from penstock.model.launch import place_of
+from penstock.model.launch import place_of, socket_path
 from tests import postgres
 from tests.acceptance.conftest import PIPELINES
 from tests.acceptance.site_under_test import ENDED, Site, eventually
@@ -62,6 +62,13 @@ def replicas(cluster: postgres.Cluster) -> Iterator[Replicas]:
 def where(site: Site, run_id: str) -> str:
     """The home (as holders of leases name it) that carries out a run that is under way."""
     return str(site.get(f"/runs/{run_id}")["lease_owner"]).partition("@")[2]
+
+
+def health(site: Site, what: str) -> int:
+    """The status of `/health/WHAT`."""
+    transport = httpx.HTTPTransport(uds=str(socket_path(site.home, "server.sock")))
+    with httpx.Client(transport=transport, base_url="http://penstock", timeout=5) as client:
+        return client.get(f"/health/{what}").status_code
 
 
 def waiting(site: Site, path: Path, number: int = 2) -> dict[str, Any]:
@@ -217,6 +224,96 @@ def test_what_waits_at_one_server_hears_of_what_another_one_did(replicas: Replic
             assert "run_completed" in "".join(stream.iter_text())
 
 
+def test_one_key_at_two_servers_is_one_run_also_when_one_of_them_is_killed(replicas: Replicas, tmp_path: Path) -> None:
+    one, two = replicas(2, PENSTOCK_LEASE="12")
+    key = one.key("many")
+    told: list[str] = []
+
+    def ask(number: int) -> None:
+        said = {"Authorization": f"Bearer {key}", "Idempotency-Key": "one"}
+        for site in (one, two) if number % 2 else (two, one):  # whoever hears nothing turns to the other one
+            try:
+                answer = httpx.post(
+                    f"{site.url}/api/v1/run_templates/lab/runs",
+                    json={"parameters": {"path": str(tmp_path / "once")}},
+                    headers=said,
+                    timeout=30,
+                )
+            except httpx.HTTPError:
+                continue
+            assert answer.status_code in (200, 202), answer.text
+            told.append(answer.json()["id"])
+            if len(told) == 10:
+                one.kill()
+            return
+        raise AssertionError("nobody answered")
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(ask, range(50)))
+    one.restart()
+    assert (len(told), len(set(told))) == (50, 1)
+    assert two.ended(told[0])["state"] == "completed"
+    assert len((tmp_path / "once").read_text().splitlines()) == 1
+    assert two.get("/runs", template="lab")["total"] == 1
+
+
+def test_more_requests_than_connections_wait_or_are_told_to_come_again(
+    replicas: Replicas, cluster: postgres.Cluster
+) -> None:
+    (site,) = replicas(1, PENSTOCK_DATABASE_CONNECTIONS="3", PENSTOCK_PARALLEL_RUNS="1")
+    client = site.keyed(site.key("many"))
+    most = 0
+    with ThreadPoolExecutor(40) as pool:
+        asked = [
+            pool.submit(client.post, "/run_templates/lab/runs", json={})
+            if number % 2
+            else pool.submit(client.get, "/runs")
+            for number in range(200)
+        ]
+        while not all(one.done() for one in asked):
+            most = max(most, cluster.connections(site.environment["PENSTOCK_DATABASE_URL"]))
+            time.sleep(0.02)  # poll: until all were answered
+    answers = [one.result() for one in asked]
+    assert {one.status_code for one in answers} <= {200, 202, 503}
+    assert all(one.headers["retry-after"] for one in answers if one.status_code == 503)
+    assert 0 < most <= 4  # and one for notices among them
+    assert client.get("/runs").status_code == 200
+
+
+def test_a_database_that_hangs_for_a_while_is_waited_for(
+    replicas: Replicas, cluster: postgres.Cluster, tmp_path: Path
+) -> None:
+    one, two = replicas(2, PENSTOCK_LEASE="3")
+    run = waiting(one, tmp_path / "held")
+    with cluster.frozen(), ThreadPoolExecutor(50) as pool:
+        asked = [pool.submit(site.api.post, "/run_templates/lab/runs", json={}) for site in (one, two) * 25]
+        begun = time.monotonic()
+        while time.monotonic() - begun < 5:  # longer than a lease
+            assert health(one, "live") == 200
+            time.sleep(0.5)  # poll: it answers all the time
+        cluster.thaw()
+        assert {one.result().status_code for one in asked} <= {202, 503}
+    let_go(tmp_path / "held")
+    assert two.ended(run["id"])["state"] == "completed"
+    accepted = [one.result().json()["id"] for one in asked if one.result().status_code == 202]
+    assert {one.ended(run_id)["state"] for run_id in accepted} <= {"completed"}
+
+
+def test_one_of_several_servers_leaves_without_waiting_for_the_others(replicas: Replicas, tmp_path: Path) -> None:
+    one, two = replicas(2, PENSTOCK_PARALLEL_RUNS="1")
+    runs = [waiting(one, tmp_path / str(number)) for number in range(2)]
+    queued = one.trigger("lab")
+    homes = [where(one, run["id"]) for run in runs]
+    mine = homes.index(place_of(one.home)[1:])
+    assert "1 run is under way" in one.penstock("down", status=None).stderr
+    one.penstock("down", "--cancel")
+    assert two.ended(runs[mine]["id"])["state"] == "cancelled"
+    assert two.get(f"/runs/{runs[1 - mine]['id']}")["state"] == "running"
+    assert two.get(f"/runs/{queued['id']}")["state"] == "queued"
+    let_go(tmp_path / str(1 - mine))
+    assert [two.ended(run["id"])["state"] for run in (runs[1 - mine], queued)] == ["completed", "completed"]
+
+
 def test_a_run_is_cancelled_at_a_server_that_does_not_carry_it_out(replicas: Replicas, tmp_path: Path) -> None:
     one, two = replicas(2, PENSTOCK_PARALLEL_RUNS="1")
     runs = [waiting(one, tmp_path / str(number)) for number in range(2)]
@@ -272,8 +369,7 @@ def test_the_database_is_stopped_and_all_comes_back_with_it(
                 assert int(answer.headers["retry-after"]) >= 1
                 assert answer.json()["type"] == "urn:penstock:problem:unavailable"
                 assert "SELECT" not in answer.text
-            door = httpx.Client(transport=site.api._transport, base_url="http://penstock")
-            assert (door.get("/health/ready").status_code, door.get("/health/live").status_code) == (503, 200)
+            assert (health(site, "ready"), health(site, "live")) == (503, 200)
         let_go(path)  # it ends while nobody can hear of it
         eventually(lambda: time.monotonic() - stopped > 2 * LEASE, what="two leases have passed")
     finally:
@@ -285,8 +381,7 @@ def test_the_database_is_stopped_and_all_comes_back_with_it(
     ended = two.ended(run["id"])
     assert (ended["state"], ended["outputs"]) == ("completed", {"output": {"value": 49}}), ended
     assert len(path.read_text().splitlines()) == 1
-    door = httpx.Client(transport=one.api._transport, base_url="http://penstock")
-    eventually(lambda: door.get("/health/ready").status_code == 200, what="ready", patience=10)
+    eventually(lambda: health(one, "ready") == 200, what="ready", patience=10)
 
 
 def test_the_database_crashes_while_all_is_busy(replicas: Replicas, cluster: postgres.Cluster, tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ class TestRuns:
             assert runs.expired(ws, later(9.9)) == []
             assert [run.id for run in runs.expired(ws, later(10))] == [second.id, third.id]
             assert [run.id for run in runs.expired(ws, later(30), limit=1)] == [second.id]
-            assert [run.id for run in runs.held_by(ws, "me@here")] == [first.id, second.id, third.id]
+            assert [run.id for run in runs.held_in(ws, "@here")] == [first.id, second.id, third.id]
             assert (runs.count_active(ws), runs.count_active(ws, "@there"), runs.count_active(ws, "@here")) == (4, 1, 3)
             assert runs.save(ws, replace(third, state=RunState.FAILED, lease_owner=None, lease_expires=None))
             assert (runs.count_active(ws), runs.count_active(ws, "@here")) == (3, 2)
@@ -139,8 +139,8 @@ class TestRuns:
                 cancelling.id: RunState.CANCELLING,
             }
             assert runs.renew(ws, "supervisor", [], later(50)) == {}
-            assert [run.id for run in runs.held_by(ws, "supervisor")] == [taken.id, cancelling.id]
-            assert [run.id for run in runs.held_by(ws, "dispatcher")] == [older.id]
+            assert [run.id for run in runs.held_in(ws, "supervisor")] == [taken.id, cancelling.id]
+            assert [run.id for run in runs.held_in(ws, "dispatcher")] == [older.id]
             assert runs.get(ws, taken.id).lease_expires == later(50)
             assert runs.get(ws, ended.id).lease_expires is None
             assert runs.get(ws, made[4].id).lease_owner is None

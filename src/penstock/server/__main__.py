@@ -34,6 +34,7 @@ from penstock.server.routes.server import StopServer
 from penstock.settings import Settings
 from penstock.store import callbacks, runs
 from penstock.store.paging import Window
+from penstock.store.session import WriteSession
 from penstock.version import VERSION
 
 log = logging.getLogger("penstock.server")
@@ -159,7 +160,9 @@ class Process:
         if wanted.cancel:
             await run_in_threadpool(self._cancel_all)
         if wanted.cancel or wanted.wait:
-            while await run_in_threadpool(self._busy):
+            if not self._installation.db.one_writer:
+                self._installation.drain()  # what is queued is for the other servers
+            while await run_in_threadpool(self._under_way):
                 with self._installation.bell.subscribe("queue", asyncio.get_running_loop()) as rung:
                     await rung.wait_async(0.2)
         self._server.should_exit = True
@@ -197,22 +200,35 @@ class Process:
                 return
             await asyncio.sleep(max(left, min(self._idle, 60.0)))
 
-    def _busy(self) -> bool:
-        with self._installation.db.read() as session:
-            return runs.count_active(session) + runs.count_queued(session) > 0
+    def _under_way(self) -> bool:
+        """Whether something has to end before this server may leave. Of several, what is queued is no matter to one."""
+        here = self._installation
+        with here.db.read() as session:
+            queued = runs.count_queued(session) if here.db.one_writer else 0
+            return runs.count_active(session, here.place) + queued > 0
 
     def _needed(self) -> bool:
         """Whether there is something to do, now or later: nobody else would start this server again for it."""
         with self._installation.db.read() as session:
-            told = callbacks.has_open(session)
-        return told or self._busy()
+            if callbacks.has_open(session) or runs.has_queued(session):
+                return True
+        return self._under_way()
 
     def _cancel_all(self) -> None:
+        """Cancel all that is queued or goes on; of several servers one cancels what goes on in its own home."""
+        here = self._installation
+        if not here.db.one_writer:
+            return here.db.do(self._cancel_here)
         states = (RunState.QUEUED, *sorted(CLAIMED - {RunState.CANCELLING}))
-        with self._installation.db.write() as session:
+        with here.db.write() as session:
             while live := runs.page(session, Window(size=200), runs.RunFilter(states=states)).items:
                 for run in live:
-                    control.cancel(session, self._installation, run.id)
+                    control.cancel(session, here, run.id)
+        return None
+
+    def _cancel_here(self, session: WriteSession) -> None:
+        for run in runs.held_in(session, self._installation.place):
+            control.cancel(session, self._installation, run.id)
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ def opened(url: str, begin: Begin = "DEFERRED") -> Iterator[Connection]:
     What is written with IMMEDIATE is stored, unless the block raises; otherwise nothing is. On SQLite nobody else writes
     meanwhile with IMMEDIATE or EXCLUSIVE.
     """
-    made = engine(url, 1, PATIENCE)
+    made = engine(url, 1, PATIENCE, longest=0)  # it takes all rows along
     try:
         with made.connect() as connection:
             if connection.dialect.name == "sqlite":

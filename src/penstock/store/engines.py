@@ -23,9 +23,10 @@ _HOST_LOST = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count"
 _EXAMPLES = "Give a URL such as sqlite:////path/to/file.db or postgresql://user:password@host/database."
 
 
-def engine(url: str, connections: int, patience: float) -> Engine:
+def engine(url: str, connections: int, patience: float, longest: int = LONGEST_STATEMENT) -> Engine:
     """The engine for a SQLAlchemy URL; nothing is opened yet. `patience`: seconds that it waits for a connection and for other processes.
 
+    With a `longest` of 0 a statement on PostgreSQL takes as long as it takes.
     Raises `PenstockError` for a URL that cannot be used.
     """
     if url.startswith("postgres://"):  # as many hosts of databases write it
@@ -36,7 +37,7 @@ def engine(url: str, connections: int, patience: float) -> Engine:
             return _sqlite_engine(parsed, connections, patience)
         if parsed.drivername not in ("postgresql", "postgresql+psycopg"):
             raise PenstockError(f"Penstock does not work on {parsed.drivername}. {_EXAMPLES}")
-        return _postgresql_engine(parsed.set(drivername="postgresql+psycopg"), connections, patience)
+        return _postgresql_engine(parsed.set(drivername="postgresql+psycopg"), connections, patience, longest)
     except ModuleNotFoundError as error:
         if error.name == "psycopg":
             raise PenstockError("PostgreSQL needs a driver: pip install 'penstock[postgres]'.") from error
@@ -45,10 +46,10 @@ def engine(url: str, connections: int, patience: float) -> Engine:
         raise PenstockError(f"This database cannot be used: {error}. {_EXAMPLES}") from error
 
 
-def _postgresql_engine(url: URL, connections: int, patience: float) -> Engine:
+def _postgresql_engine(url: URL, connections: int, patience: float, longest: int) -> Engine:
     limits = {
-        "statement_timeout": LONGEST_STATEMENT,
-        "idle_in_transaction_session_timeout": LONGEST_STATEMENT,
+        "statement_timeout": longest,
+        "idle_in_transaction_session_timeout": longest,
         "lock_timeout": patience,
     }
     said = " ".join(f"-c {name}={int(seconds * 1000)}" for name, seconds in limits.items())

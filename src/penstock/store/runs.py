@@ -85,7 +85,7 @@ _EXPIRED = (
     _RUNS.where(runs.c.lease_expires <= bindparam("now")).order_by(runs.c.lease_expires).limit(bindparam("limit"))
 )
 _MISDATED = _RUNS.where(runs.c.lease_expires > bindparam("latest")).limit(100)
-_HELD_BY = _RUNS.where(runs.c.lease_owner == bindparam("owner")).order_by(runs.c.id)
+_HELD_IN = _RUNS.where(runs.c.lease_owner.like(bindparam("here"))).order_by(runs.c.id)
 # Owners name their home at the end, behind an `@`; whose home is not known counts everywhere.
 _HERE = or_(
     runs.c.lease_owner.is_(None), runs.c.lease_owner.not_like("%@%"), runs.c.lease_owner.like(bindparam("here"))
@@ -308,9 +308,9 @@ def misdated(rs: ReadSession, latest: datetime) -> list[Run]:
     return [_RUN.made(row) for row in rs.rows(rs.held(_MISDATED, runs), {"latest": latest})]
 
 
-def held_by(rs: ReadSession, owner: str) -> list[Run]:
-    """Runs on which `owner` has a lease, oldest first."""
-    return [_RUN.made(row) for row in rs.rows(rs.held(_HELD_BY, runs), {"owner": owner})]
+def held_in(rs: ReadSession, place: str) -> list[Run]:
+    """Runs that are carried out in this home, oldest first."""
+    return [_RUN.made(row) for row in rs.rows(rs.held(_HELD_IN, runs), {"here": f"%{place}"})]
 
 
 def has_queued(rs: ReadSession) -> bool:

@@ -10,7 +10,7 @@ from penstock.errors import PenstockError
 from penstock.store import engines
 
 
-def told(url: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, dict[str, Any]]:
+def told(url: str, monkeypatch: pytest.MonkeyPatch, **more: int) -> tuple[Any, dict[str, Any]]:
     """The engine for the URL, and what its connections are opened with."""
     kept: dict[str, Any] = {}
     create = engines.create_engine
@@ -20,7 +20,7 @@ def told(url: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, dict[str, Any]
         return create(url, **options)
 
     monkeypatch.setattr(engines, "create_engine", create_engine)
-    return engines.engine(url, 7, 10.0), kept
+    return engines.engine(url, 7, 10.0, **more), kept
 
 
 def test_a_connection_to_postgresql_waits_for_nothing_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,6 +32,11 @@ def test_a_connection_to_postgresql_waits_for_nothing_without_end(monkeypatch: p
     assert options["connect_args"]["options"] == (
         "-c statement_timeout=30000 -c idle_in_transaction_session_timeout=30000 -c lock_timeout=10000"
     )
+
+
+def test_who_takes_a_whole_database_along_may_take_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, options = told("postgresql://me@db/penstock", monkeypatch, longest=0)
+    assert "statement_timeout=0 -c idle_in_transaction_session_timeout=0 " in options["connect_args"]["options"]
 
 
 def test_what_the_url_says_holds(monkeypatch: pytest.MonkeyPatch) -> None:

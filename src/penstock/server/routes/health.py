@@ -12,14 +12,15 @@ from penstock.server.bodies import answer
 router = APIRouter(tags=["server"])
 
 
+# Coroutines: where all threads wait for a database that hangs, these still answer.
 @router.get("/health")
-def get_health() -> Response:
+async def get_health() -> Response:
     """Whether the server answers."""
     return answer({"status": "ok"})
 
 
 @router.get("/health/live")
-def get_liveness() -> Response:
+async def get_liveness() -> Response:
     """Whether the server answers. It looks at nothing else: a database that is away is no reason to restart a server."""
     return answer({"status": "ok"})
 

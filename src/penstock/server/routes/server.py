@@ -92,7 +92,7 @@ async def stop_server(request: Request, here: Here, who: Manager, wanted: StopSe
 
 def _active(here: Installation) -> int:
     with here.db.read() as session:
-        return runs.count_active(session)
+        return runs.count_active(session, here.place)
 
 
 def _owner_only(who: Principal) -> None:
