@@ -381,7 +381,7 @@ def _tree(kind: type[PenstockError]) -> Iterable[type[PenstockError]]:
 def from_problem(document: dict[str, Any], status: int) -> PenstockError:
     """The error that a server's problem document describes; unknown kinds become a plain `PenstockError`."""
     slug = str(document.get("type", "")).rpartition(":")[2]
-    kinds = {kind.slug: kind for kind in _tree(PenstockError)}
+    kinds = {kind.slug: kind for kind in _tree(PenstockError) if "slug" in vars(kind)}  # others only inherit one
     kind = kinds.get(slug, PenstockError)
     detail = str(document.get("detail") or document.get("title") or f"The server answered {status}.")
     return kind(detail, errors=document.get("errors") or ())

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from penstock.errors import InvalidInput, NotFound, PenstockError, StaleFence, fault, from_problem, pointer
+from penstock.errors import (
+    Conflict,
+    InvalidInput,
+    NotFound,
+    PenstockError,
+    StaleFence,
+    Unavailable,
+    fault,
+    from_problem,
+    pointer,
+)
 
 
 def test_an_error_survives_the_journey() -> None:
@@ -36,3 +46,14 @@ def test_pointers_escape() -> None:
 def test_what_is_too_long_for_a_name_was_not_misspelt() -> None:
     assert fault("/x", "no", allowed=["depth"], given="detph")["did_you_mean"] == "depth"
     assert "did_you_mean" not in fault("/x", "no", allowed=["d" * 400], given="d" * 399)
+
+
+def test_a_kind_that_has_no_name_of_its_own_is_never_taken_for_the_one_that_has() -> None:
+    class Elsewhere(Unavailable):
+        def __init__(self) -> None:
+            super().__init__("of another room")
+
+    for kind in (Unavailable, Conflict):
+        assert type(from_problem(kind("away").problem(), kind.status)) is kind
+    assert type(from_problem({"type": "urn:penstock:problem:internal-error"}, 500)) is PenstockError
+    assert Elsewhere().slug == "unavailable"

@@ -177,18 +177,11 @@ def _write(there: Connection, one: Table, of: TableClause, portion: list[dict[st
     except (DataError, IntegrityError) as error:
         if len(portion) == 1:
             key = ", ".join(f"{column.name}={portion[0][column.name]}" for column in one.primary_key)
-            raise Unmovable(one.name, key, error) from error
+            raise PenstockError(
+                f"The row of '{one.name}' with {key} cannot be kept there: {error.orig}. Everything was taken back."
+            ) from error
         for row in portion:
             _write(there, one, of, [row])
-
-
-class Unmovable(PenstockError):
-    """A row cannot be kept by another database."""
-
-    def __init__(self, table: str, key: str, error: StatementError) -> None:
-        super().__init__(
-            f"The row of '{table}' with {key} cannot be kept there: {error.orig}. Everything was taken back."
-        )
 
 
 def _set_aside(url: str) -> Path | None:
