@@ -211,6 +211,9 @@ class DeploymentSettings(Exact):
     errors: Literal["none", "message", "traceback"] = "message"
     """What callers learn of the error of a step."""
 
+    patience: float = 20.0
+    """Seconds that the head of a request may take, and its body besides the time that it needs at 16 KB/s."""
+
     max_body: int = 8 * 1024 * 1024
     max_batch: int = 100
     sample: float = 1.0
@@ -321,7 +324,7 @@ class DeploymentSettings(Exact):
         for name, bound in least.items():
             if getattr(self, name) < bound:
                 raise _refuse(pointer(name), f"{getattr(self, name)!r} is less than {bound}.")
-        for name in ("timeout", "submit_timeout"):
+        for name in ("timeout", "submit_timeout", "patience"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise _refuse(pointer(name), f"{value!r} s is no time in which anything could be done.")

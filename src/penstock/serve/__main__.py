@@ -27,6 +27,7 @@ from penstock.runtime import patches, workplace
 from penstock.serve.app import Parting, create_app
 from penstock.serve.callers import Callers
 from penstock.serve.fetching import code_of
+from penstock.serve.protocol import patient_for
 from penstock.serve.service import Service
 from penstock.serve.tracking import Tracker
 
@@ -92,7 +93,7 @@ def serve(
     config = uvicorn.Config(
         Parting(app, leaving),
         loop="none",
-        http="httptools",
+        http=patient_for(settings.patience),
         ws="none",
         lifespan="on",
         log_level=settings.log_level if settings.log_level != "info" else "warning",

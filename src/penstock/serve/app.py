@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from penstock.errors import (
@@ -35,7 +36,7 @@ from penstock.version import VERSION
 class Front:
     """The endpoints of every service, found by one look at a table; what is not there is FastAPI's."""
 
-    def __init__(self, app: ASGIApp, table: dict[str, dict[str, tuple[Handler, bool]]], callers: Callers) -> None:
+    def __init__(self, app: FastAPI, table: dict[str, dict[str, tuple[Handler, bool]]], callers: Callers) -> None:
         self._app = app
         self._table = table
         self._callers = callers
@@ -50,6 +51,10 @@ class Front:
             methods, scope = self._below(scope)
         found = methods.get(scope["method"]) if methods is not None else None
         if found is None:
+            if methods is not None and not any(one.matches(scope)[0] is Match.FULL for one in self._app.router.routes):
+                refused = HTTPException(405, "Method Not Allowed", {"Allow": ", ".join(methods)})
+                await _http_problem(Request(scope), refused)(scope, receive, send)
+                return
             await self._app(scope, receive, send)
             return
         handler, guarded = found

@@ -104,7 +104,7 @@ def _paths(settings: DeploymentSettings, keyed: dict[str, Any]) -> dict[str, Any
             "500": _answer("A step failed.", _reference("InvokeResponse")),
             "504": _answer("It did not end in time.", _reference("InvokeResponse")),
         }
-        stream = {"description": "Events `item` and `result`.", "content": {"text/event-stream": {"schema": _TEXT}}}
+        stream = {"description": "Events `item` and `result`.", "content": {"text/event-stream": {"schema": _EVENT}}}
         paths[invoke] = _post("invoke", "Run the pipeline and answer with its outputs", {"200": result} | failed, keyed)
         paths[f"{invoke}/stream"] = _post(
             "invoke_stream", "The same; what steps yield comes as it is made", {"200": stream}, keyed
@@ -154,6 +154,12 @@ _SUBMISSION = {
         },
     },
 }
+_EVENT = {
+    "type": "object",
+    "description": "Each of the events. `data` is JSON: of `item` its step, output, index and value; of `result` an InvokeResponse.",
+    "required": ["event", "data"],
+    "properties": {"event": {"enum": ["item", "result"]}, "data": _TEXT},
+}
 _ID = {"name": "id", "in": "path", "required": True, "schema": _TEXT}
 _WAIT = {
     "name": "Prefer",
@@ -181,6 +187,7 @@ def _submitted(path: str, keyed: dict[str, Any]) -> dict[str, Any]:
     submit["post"]["responses"]["507"] = _problem("The disk of the service is full.")
     refused = {
         "401": _problem("There is no key."),
+        "403": _problem("This account may not call."),
         "404": _problem("There is no such request, or not any more."),
         "503": _problem("It cannot be looked up now."),
     }
@@ -247,6 +254,8 @@ def _post(
     refused = {
         "400": "The body is no JSON.",
         "401": "There is no key.",
+        "403": "This account may not call.",
+        "408": "The body did not come in time.",
         "413": "The body is too large.",
         "422": "The values do not fit.",
         "503": "There is too much to do; `Retry-After` says when to come back.",
