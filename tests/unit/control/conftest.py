@@ -61,8 +61,8 @@ class House:
         with self.here.db.write() as session:
             return snapshots.create(session, self.here, content, name=name)[0]
 
-    def template(self, name: str = "daily") -> str:
-        snapshot = self.snapshot()
+    def template(self, name: str = "daily", content: Content = CONTENT) -> str:
+        snapshot = self.snapshot(content)
         with self.here.db.write() as session:
             return templates.publish(session, templates.Publication(name=name, snapshot=snapshot.id))[0].id
 

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from penstock.control import deployments as control
+from penstock.errors import Conflict, InvalidInput, NotFound, Unauthenticated
+from penstock.model.account import OWNER
+from penstock.model.deployment import Deployment, DeploymentState, NewDeployment, Standing
+from penstock.model.deployment_settings import DeploymentSettings
+from penstock.model.stack import Component
+from penstock.store import deployments
+from tests.unit.control.conftest import CONTENT, House
+
+
+def deploy(house: House, description: str = "one", **said: object) -> NewDeployment:
+    snapshot = house.snapshot(replace(CONTENT, description=description))
+    with house.here.db.write() as ws:
+        return control.deploy(ws, house.here, control.Wish(**{"name": "served", "snapshot": snapshot} | said))  # type: ignore[arg-type]
+
+
+def found(house: House) -> Deployment:
+    with house.here.db.read() as rs:
+        return deployments.get(rs, "served")
+
+
+def seen(house: House, state: DeploymentState, reason: str | None = None) -> None:
+    with house.here.db.write() as ws:
+        deployments.see(ws, found(house).id, Standing(state=state, reason=reason))
+
+
+def test_one_name_is_one_deployment_unless_an_update_is_meant(house: House) -> None:
+    first = deploy(house).deployment
+    with pytest.raises(Conflict, match="--update"):
+        deploy(house)
+    assert deploy(house, update=True).deployment == first
+    second = deploy(house, "two", update=True).deployment
+    assert (second.id, second.revision, second.state) == (first.id, 2, DeploymentState.PENDING)
+    with pytest.raises(InvalidInput, match="deployer"):
+        deploy(house, update=True, deployer=Component(flavor="elsewhere"))
+
+
+def test_what_did_not_come_up_is_tried_again_when_it_is_asked_for_again(house: House) -> None:
+    before = deploy(house).deployment
+    seen(house, DeploymentState.ERROR, "no model")
+    after = deploy(house, update=True).deployment
+    assert (after.state, after.reason, after.revision) == (DeploymentState.PENDING, None, 1)
+    assert after.updated > before.updated
+    seen(house, DeploymentState.ERROR, "open to other machines")
+    made = deploy(house, update=True, generate_auth_key=True)
+    assert (made.deployment.state, made.deployment.auth) == (DeploymentState.PENDING, True)
+    assert made.key
+
+
+def test_back_to_what_was_served_before(house: House) -> None:
+    first = deploy(house).deployment
+    with house.here.db.write() as ws, pytest.raises(Conflict, match="nothing else"):
+        control.roll_back(ws, house.here, "served")
+    deploy(house, "two", update=True)
+    with house.here.db.write() as ws:
+        back = control.roll_back(ws, house.here, "served")
+    assert (back.snapshot_id, back.revision) == (first.snapshot_id, 3)
+    with house.here.db.write() as ws, pytest.raises(NotFound):
+        control.roll_back(ws, house.here, "served", to=9)
+
+
+def test_keys_are_shown_once_and_held_as_hashes(house: House) -> None:
+    with pytest.raises(InvalidInput, match="too short"):
+        deploy(house, auth_key="short")
+    made = deploy(house, auth_key="a key of sixteen letters")
+    assert made.key == "a key of sixteen letters"
+    with house.here.db.write() as ws:
+        turned = control.rotate_key(ws, house.here, "served", "default", retain_minutes=5)
+        assert {one.name for one in deployments.digests(ws, made.deployment.id)} == {"default"}
+        assert len(deployments.digests(ws, made.deployment.id)) == 2
+        control.revoke_key(ws, house.here, "served", "default")
+        assert deployments.digests(ws, made.deployment.id) == ()
+        with pytest.raises(NotFound):
+            control.revoke_key(ws, house.here, "served", "default")
+    assert turned.key != made.key
+    assert found(house).auth
+
+
+def test_what_is_being_deleted_is_gone_for_everybody_but_its_deployer(house: House) -> None:
+    deploy(house)
+    with house.here.db.write() as ws:
+        control.delete(ws, house.here, "served")
+        for change in (control.provision, control.deprovision, control.roll_back):
+            with pytest.raises(NotFound):
+                change(ws, house.here, "served")
+    with pytest.raises(Conflict, match="being deleted"):
+        deploy(house, update=True)
+
+
+def test_its_service_is_known_by_its_token_until_it_is_deleted(house: House) -> None:
+    made = deploy(house, settings=DeploymentSettings(auth="server")).deployment
+    with house.here.db.read() as rs:
+        plan = control.plan(rs, house.here, made)
+    assert plan.auth
+    assert control.authenticate(house.here, plan.token).deployment_id == made.id
+    with house.here.db.write() as ws:
+        control.delete(ws, house.here, "served", force=True)
+    with pytest.raises(Unauthenticated):
+        control.authenticate(house.here, plan.token)
+
+
+def test_who_is_confined_to_templates_may_ask_what_serves_their_pipeline(house: House) -> None:
+    house.template("served-as")
+    house.template("other", replace(CONTENT, pipeline="other"))
+    made = deploy(house).deployment
+    with house.here.db.read() as rs:
+        assert control.admit(rs, OWNER, "served").deployment_id == made.id
+        assert control.admit(rs, replace(OWNER, within=frozenset({"served-as"})), "served").account == OWNER.name
+        for within in ({"other"}, {"nothing"}):
+            with pytest.raises(NotFound):
+                control.admit(rs, replace(OWNER, within=frozenset(within)), "served")
