@@ -256,7 +256,7 @@ class Deployments:
 
 def _new_lines(seen: tuple[str, ...], now: tuple[str, ...]) -> tuple[str, ...]:
     """What stands in `now` after what was `seen` last."""
-    for end in range(len(now), 0, -1):
+    for end in range(len(now) if seen else 0, 0, -1):
         common = now[max(0, end - len(seen)) : end]
         if common == seen[-len(common) :]:
             return now[end:]
