@@ -23,7 +23,8 @@ from psycopg import sql
 # PostgreSQL refuses to run as root: whoever tests as root starts it as one of these.
 _USERS = ("postgres", "nobody")
 
-# What a crash of the machine would lose is of no interest here; a crash of the server loses nothing.
+# What a crash of the machine would lose is of no interest here. Who crashes the server wants `synchronous_commit` on: else it
+# loses what it has confirmed last.
 _FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "300"}
 
 

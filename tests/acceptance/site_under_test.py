@@ -167,7 +167,9 @@ class Site:
         """The run once it has ended."""
         deadline = time.monotonic() + patience
         while True:
-            run: dict[str, Any] = self.api.get(f"/runs/{run_id}", headers={"Prefer": "wait=5"}).json()
+            answer = self.api.get(f"/runs/{run_id}", headers={"Prefer": "wait=5"})
+            assert answer.status_code == 200, answer.text
+            run: dict[str, Any] = answer.json()
             if run["state"] in ENDED:
                 return run
             assert time.monotonic() < deadline, f"{run['name']} is still {run['state']} after {patience:.0f} s"

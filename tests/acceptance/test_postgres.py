@@ -32,7 +32,7 @@ Replicas = Callable[..., list[Site]]
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[postgres.Cluster]:
     """The newest PostgreSQL at hand; whoever stops it starts it again."""
-    made = postgres.Cluster(list(postgres.installed().values())[-1])
+    made = postgres.Cluster(list(postgres.installed().values())[-1], {"synchronous_commit": "on"})
     yield made
     made.remove()
 
@@ -69,6 +69,13 @@ def health(site: Site, what: str) -> int:
     transport = httpx.HTTPTransport(uds=str(socket_path(site.home, "server.sock")))
     with httpx.Client(transport=transport, base_url="http://penstock", timeout=5) as client:
         return client.get(f"/health/{what}").status_code
+
+
+def answers(site: Site) -> bool:
+    """Whether the server has its database; until then it says so."""
+    answer = site.api.get("/runs", params={"size": 1})
+    assert answer.status_code in (200, 503), answer.text
+    return answer.status_code == 200
 
 
 def waiting(site: Site, path: Path, number: int = 2) -> dict[str, Any]:
@@ -395,6 +402,7 @@ def test_the_database_crashes_while_all_is_busy(replicas: Replicas, cluster: pos
         cluster.stop("immediate")
         cluster.start()
     triggering.join(90)
+    eventually(lambda: [answers(site) for site in (one, two)] == [True, True], what="both answer", patience=10)
     check(one, clients, path, numbers)
 
 
@@ -423,5 +431,6 @@ def test_a_server_with_a_key_of_its_own_does_not_start(replicas: Replicas) -> No
     stranger = Site(elsewhere, PENSTOCK_DATABASE_URL=one.environment["PENSTOCK_DATABASE_URL"])
     with pytest.raises(AssertionError, match=r"secret\.key is not the key of the servers on postgresql"):
         stranger.start()
+    stranger.stop()
     shutil.rmtree(elsewhere)
     assert one.ended(one.trigger("lab")["id"])["state"] in ENDED
