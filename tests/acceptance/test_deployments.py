@@ -291,3 +291,19 @@ def test_a_port_that_is_taken_is_not_waited_for(site: Site) -> None:
     second = running(site, "second")["url"]
     assert first != second
     assert ask(second, number=2)["outputs"] == {"output": 5}
+
+
+def test_a_request_is_run_again_as_a_batch_run_here_or_on_another_version(site: Site, tmp_path: Path) -> None:
+    told = ask(running(site)["url"], number=6, more=2)
+    run_id = told["metadata"]["run_id"]
+    recorded(site, run_id)
+    again = site.ended(site.post(f"/runs/{run_id}/replay", {}, (200, 202))["id"])
+    assert (again["state"], again["parameters"]["number"], again["outputs"]) == ("completed", 6, {"output": 38})
+    assert again["snapshot_id"] == told["metadata"]["snapshot_id"]
+    shown = site.penstock("run", "replay", run_id, "--param", "more=3", "-o", "json")
+    other = site.ended(json.loads(shown.stdout)["id"])
+    assert (other["state"], other["outputs"]) == ("completed", {"output": 39})
+    deploy(site, tmp_path, "--update", change=lambda text: text.replace("number * number", "number * 1000"))
+    snapshot = running(site)["snapshot_id"]
+    newer = site.ended(site.post(f"/runs/{run_id}/replay", {"snapshot_id": snapshot}, (200, 202))["id"])
+    assert (newer["snapshot_id"], newer["outputs"]) == (snapshot, {"output": 6002})
