@@ -1,7 +1,7 @@
 # Short verbs. `make help` lists them; each does its own set-up.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test lint types ratchet unit acceptance attacks drill bench serve format openapi lock audit sbom clean
+.PHONY: help setup demo test lint types ratchet unit acceptance attacks drill soak bench serve format openapi lock audit sbom clean
 # Bytecode caches are part of how fast the product is; a shell that switches them off must not slow tests and demo.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -45,6 +45,9 @@ drill: setup ## Break installations on SQLite and PostgreSQL for five minutes; c
 
 attacks: setup ## All that attackers send, on every address (make test sends a third)
 	$(PYTEST) tests/acceptance/test_attacks.py --full
+
+soak: setup ## 20,000 runs, after which nothing may have grown (make test carries out 450)
+	$(PYTEST) tests/acceptance/test_soak.py --full --timeout 7200
 
 bench: setup ## Measure against the yardsticks
 	$(BIN)/python -m benchmarks

@@ -20,6 +20,8 @@ import psutil
 import psycopg
 from psycopg import sql
 
+from penstock.store.session import Database
+
 # PostgreSQL refuses to run as root: whoever tests as root starts it as one of these.
 _USERS = ("postgres", "nobody")
 
@@ -41,6 +43,7 @@ class Cluster:
             _FAST | {"listen_addresses": "", "unix_socket_directories": str(self.directory)} | (options or {})
         )
         self._made = count(1)
+        self._prepared = False
         self._call("initdb", "-D", self._data, "-U", "penstock", "-A", "trust", "-E", "UTF8", "--no-locale", "-N")
         self.start()
         self._statement("CREATE DATABASE empty")
@@ -59,10 +62,19 @@ class Cluster:
         self.stop("immediate")
         shutil.rmtree(self.directory)
 
-    def database(self) -> str:
-        """The URL of a new, empty database."""
+    def database(self, *, schema: bool = False) -> str:
+        """The URL of a new, empty database; with `schema` it has its tables: a copy is made faster than they are."""
+        if schema and not self._prepared:
+            self._statement("CREATE DATABASE prepared TEMPLATE empty")
+            database = Database(self._url("prepared"))
+            database.migrate()
+            database.close()  # nobody may be connected to what is copied
+            self._prepared = True
         name = f"test{next(self._made)}"
-        self._statement(f"CREATE DATABASE {name} TEMPLATE empty")
+        self._statement(f"CREATE DATABASE {name} TEMPLATE {'prepared' if schema else 'empty'}")
+        return self._url(name)
+
+    def _url(self, name: str) -> str:
         return f"postgresql+psycopg://penstock@/{name}?host={self.directory}"
 
     def connections(self, url: str) -> int:

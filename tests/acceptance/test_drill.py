@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -14,6 +17,14 @@ import pytest
 
 SEED = 11
 PATIENCE = 280
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder with a short name: where it is long a drill takes another one, since sockets lie in it."""
+    path = Path(tempfile.mkdtemp(prefix="pk-"))
+    yield path
+    shutil.rmtree(path)
 
 
 def drill(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -29,8 +40,8 @@ def drill(*options: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 
 @pytest.mark.timeout(PATIENCE + 10)
-def test_nothing_is_lost_doubled_stuck_or_leaked(tmp_path: Path) -> None:
-    home = tmp_path / "home"
+def test_nothing_is_lost_doubled_stuck_or_leaked(place: Path) -> None:
+    home = place / "home"
     done = drill(
         "--seconds",
         "6",
@@ -41,7 +52,7 @@ def test_nothing_is_lost_doubled_stuck_or_leaked(tmp_path: Path) -> None:
         "-o",
         "json",
         PENSTOCK_HOME=str(home),
-        TMPDIR=str(tmp_path),
+        TMPDIR=str(place),
     )
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads(done.stdout)
@@ -52,8 +63,8 @@ def test_nothing_is_lost_doubled_stuck_or_leaked(tmp_path: Path) -> None:
     assert report["runs"]["completed"] > 10
     assert report["promised"] <= sum(report["runs"].values())
     assert not home.exists()  # one's own home is left alone
-    assert list(tmp_path.iterdir()) == []
-    assert not [one for one in psutil.process_iter(["environ"]) if str(tmp_path) in str(one.info["environ"])]
+    assert list(place.iterdir()) == []
+    assert not [one for one in psutil.process_iter(["environ"]) if str(place) in str(one.info["environ"])]
 
 
 @pytest.mark.parametrize(
@@ -67,10 +78,10 @@ def test_a_drill_that_cannot_be_held_is_refused(options: tuple[str, ...], words:
 
 
 @pytest.mark.timeout(PATIENCE + 10)
-def test_one_that_is_broken_off_leaves_no_process(tmp_path: Path) -> None:
+def test_one_that_is_broken_off_leaves_no_process(place: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "penstock", "drill", "--seconds", "200", "--faults", "worker"],
-        env={**os.environ, "TMPDIR": str(tmp_path)},
+        env={**os.environ, "TMPDIR": str(place)},
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -79,7 +90,7 @@ def test_one_that_is_broken_off_leaves_no_process(tmp_path: Path) -> None:
     said = iter(process.stderr.readline, "")
     assert any("breaking things" in line for line in said)
     process.send_signal(signal.SIGINT)
-    assert any(f"lies in {tmp_path}" in line for line in said)
+    assert any(f"lies in {place}" in line for line in said)
     assert process.wait(PATIENCE) != 0
     process.stderr.close()
-    assert not [one for one in psutil.process_iter(["environ"]) if str(tmp_path) in str(one.info["environ"])]
+    assert not [one for one in psutil.process_iter(["environ"]) if str(place) in str(one.info["environ"])]

@@ -36,9 +36,11 @@ def clusters() -> Iterator[Callable[[str], postgres.Cluster]]:
 
 @pytest.fixture(params=DATABASES)
 def url(request: pytest.FixtureRequest, tmp_path: Path, clusters: Callable[[str], postgres.Cluster]) -> str:
-    """The URL of an empty database: no schema yet."""
+    """The URL of an empty database: no schema yet, but for tests that ask for `db` as well."""
     kind, _, version = request.param.partition("-")
-    return clusters(version).database() if kind == "postgresql" else f"sqlite:///{tmp_path / 'penstock.db'}"
+    if kind == "postgresql":
+        return clusters(version).database(schema="db" in request.fixturenames)
+    return f"sqlite:///{tmp_path / 'penstock.db'}"
 
 
 @pytest.fixture

@@ -180,13 +180,16 @@ def test_every_end_is_one_end_whoever_comes_with_it(daily: House) -> None:
         last = Event(seq=2, at=now(), type="run_completed", outputs={})
         exit = Exit(run_id=run.id, fence=claimed.fence, status=0, failure="exited")
 
+        with db.read() as rs:
+            seen = stored.get(rs, run.id)
+
         def works(ws: WriteSession, number: int, run_id: str = run.id, fence: int = claimed.fence) -> None:
             if number % 4 == 0:
                 journal.report(ws, here, run_id, Batch(fence=fence, events=(last,)))  # noqa: B023
             elif number % 4 == 1:
                 journal.supervise(ws, here, Report(owner="s", held=(Held(run_id=run_id, fence=fence),), exits=(exit,)))  # noqa: B023
             elif number % 4 == 2:
-                Reaper(here)._treat(run_id, ws)
+                Reaper(here)._treat(seen, ws)  # noqa: B023
             else:
                 runs.cancel_with_children(ws, here, run_id)
 
