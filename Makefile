@@ -46,7 +46,7 @@ drill: setup ## Break installations on SQLite and PostgreSQL for five minutes; c
 attacks: setup ## All that attackers send, on every address (make test sends a third)
 	$(PYTEST) tests/acceptance/test_attacks.py --full
 
-soak: setup ## 20,000 runs, after which nothing may have grown (make test carries out 450)
+soak: setup ## 20,000 runs, after which nothing may have grown (make test carries out 300)
 	$(PYTEST) tests/acceptance/test_soak.py --full --timeout 7200
 
 bench: setup ## Measure against the yardsticks

@@ -13,11 +13,6 @@ import pytest
 
 from tests import promises
 
-# The time that an example takes says nothing on a busy machine; the test's own timeout still holds.
-hypothesis.settings.register_profile("penstock", deadline=None)
-hypothesis.settings.load_profile("penstock")
-
-
 _not_shown: list[str] = []
 
 
@@ -25,6 +20,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """How much of a corpus is tried, and with which chance."""
     parser.addoption("--full", action="store_true", help="all of what is tried in part otherwise")
     parser.addoption("--seed", type=int, help="the chance that an earlier test has printed")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have properties tried with as many examples as is wanted."""
+    # The time that an example takes says nothing on a busy machine; the test's own timeout still holds.
+    many = 200 if config.getoption("--full") else 50
+    hypothesis.settings.register_profile("penstock", deadline=None, max_examples=many)
+    hypothesis.settings.load_profile("penstock")
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

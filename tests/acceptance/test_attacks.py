@@ -333,12 +333,12 @@ def test_unknown_methods_are_not_served(target: Target) -> None:
 
 
 @pytest.mark.parametrize("name", BODIES)
-def test_no_body_breaks_it(target: Target, name: str) -> None:
+def test_no_body_breaks_it(target: Target, name: str, some: Some[tuple[str, str, dict[str, Any]]]) -> None:
     body = BODIES[name]
     kind = "multipart/form-data; boundary=x" if name == "multipart" else "application/json"
-    for method, path, found in target.routes:
-        if "requestBody" in found or method in ("POST", "PUT", "PATCH"):
-            target.ask(method, filled(path, name_for(method)), body, Content_Type=kind)
+    taking = [one for one in target.routes if "requestBody" in one[2] or one[0] in ("POST", "PUT", "PATCH")]
+    for method, path, _ in some(taking):
+        target.ask(method, filled(path, name_for(method)), body, Content_Type=kind)
 
 
 @pytest.mark.parametrize("name", HEADERS)

@@ -119,7 +119,7 @@ TREES = st.recursive(
     deadline=None,
     print_blob=True,
     derandomize=False,
-    max_examples=40,
+    max_examples=20,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(trees=st.lists(TREES, min_size=1, max_size=8))

@@ -49,7 +49,7 @@ def carry_out(site: Site, runs: int) -> None:
 
 
 def test_nothing_grows_with_the_number_of_runs(fresh: Site, request: pytest.FixtureRequest) -> None:
-    warm, many = (1000, 20_000) if request.config.getoption("--full") else (150, 300)
+    warm, many = (1000, 20_000) if request.config.getoption("--full") else (100, 200)
     carry_out(fresh, warm)
     before = Weight(fresh)
     assert len(before.bytes) == 2

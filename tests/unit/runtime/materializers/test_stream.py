@@ -67,11 +67,11 @@ def test_a_stream_can_be_kept_again(store: FileStore) -> None:
     assert save(load(first, store), store).digest == first.digest
 
 
-def test_a_million_items_take_no_memory(store: FileStore) -> None:
+def test_three_hundred_thousand_items_take_no_memory(store: FileStore) -> None:
     tracemalloc.start()
     try:
-        artifact = save((number for number in range(1_000_000)), store)
-        assert sum(load(artifact, store)) == 499_999_500_000
+        artifact = save((number for number in range(300_000)), store)
+        assert sum(load(artifact, store)) == 44_999_850_000
         assert tracemalloc.get_traced_memory()[1] < 4_000_000
     finally:
         tracemalloc.stop()
