@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -94,7 +95,8 @@ class Site:
                 self.process.kill()
                 self.process.wait()
         for left in self.processes():
-            left.kill()
+            with suppress(psutil.NoSuchProcess):  # it has left by itself meanwhile
+                left.kill()
         for client in (self.api, *self._clients):
             client.close()
 
