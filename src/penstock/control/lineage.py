@@ -26,7 +26,7 @@ from penstock.version import VERSION
 
 log = logging.getLogger("penstock.lineage")
 
-PRODUCER = f"https://pypi.org/project/penstock/{VERSION}"
+PRODUCER = f"urn:penstock:{VERSION}"
 SCHEMA = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/definitions/RunEvent"
 PARENT = "https://openlineage.io/spec/facets/1-0-1/ParentRunFacet.json#/$defs/ParentRunFacet"
 ERROR = "https://openlineage.io/spec/facets/1-0-1/ErrorMessageRunFacet.json#/$defs/ErrorMessageRunFacet"

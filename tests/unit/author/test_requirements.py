@@ -157,18 +157,18 @@ class TestProjects:
             [[package]]
             name = "tiny"
             version = "1"
-            source = { registry = "https://pypi.org/simple" }
+            source = { registry = "https://index.example/simple" }
             [[package]]
             name = "below"
             version = "2"
             resolution-markers = ["python_full_version < '3.12'"]
-            source = { registry = "https://pypi.org/simple" }
+            source = { registry = "https://index.example/simple" }
             """
         write(root / "uv.lock", locked)
         found = required("pyproject.toml", None, script)
         assert found is not None
         assert found.constraints == ('below==2; python_full_version < "3.12"', "tiny==1")
-        write(root / "uv.lock", locked.replace('{ registry = "https://pypi.org/simple" }', '{ git = "https://x" }'))
+        write(root / "uv.lock", locked.replace('{ registry = "https://index.example/simple" }', '{ git = "https://x" }'))
         with pytest.raises(AuthoringError, match="no index"):
             required("pyproject.toml", None, script)
         (root / "uv.lock").unlink()
