@@ -47,9 +47,7 @@ def _hold(schema: Any) -> None:
         inner = dict(schema)
         schema.clear()
         schema |= {"type": "function-before", "function": {"type": "no-info", "function": first}, "schema": inner}
-    elif (
-        isinstance(schema, dict) and schema.get("type") != "function-before"
-    ):  # held already, by a record that this one is made of
+    elif isinstance(schema, dict) and schema.get("type") != "function-before":  # else it is held already
         for name, one in schema.items():
             if name != "metadata":
                 _hold(one)

@@ -38,10 +38,11 @@ async def watched(request: Request, handler: Callable[[Request], Awaitable[Respo
     try:
         return await handler(request)
     except (PenstockError, RequestValidationError) as error:
-        mistake = error if isinstance(error, PenstockError) else problems.told(request, error)
-        target = attempted(request)
-        if not one.told and (target is not None or _worth(request, one, mistake)):
-            await run_in_threadpool(_remember, request, one, target, mistake)
+        if not one.told:
+            mistake = error if isinstance(error, PenstockError) else problems.told(request, error)
+            target = attempted(request)
+            if target is not None or _worth(request, one, mistake):
+                await run_in_threadpool(_remember, request, one, target, mistake)
         raise
     finally:
         deed.reset(token)

@@ -119,9 +119,8 @@ async def trigger(request: Request, here: Installation, wish: Trigger) -> Respon
     verdict = _verdict(started)
     run = started.run
     if wait:
-        with suppress(
-            Unauthenticated, Forbidden, NotFound
-        ):  # it was started all the same, and that is what they are told
+        # Who may see it no more is told all the same that it was started.
+        with suppress(Unauthenticated, Forbidden, NotFound):
             run = await wait_for_end(request, here, run, wait)
     headers = {
         "Location": f"{request.scope['root_path']}/api/v1/runs/{run.id}",
