@@ -168,7 +168,9 @@ class TestProjects:
         found = required("pyproject.toml", None, script)
         assert found is not None
         assert found.constraints == ('below==2; python_full_version < "3.12"', "tiny==1")
-        write(root / "uv.lock", locked.replace('{ registry = "https://index.example/simple" }', '{ git = "https://x" }'))
+        write(
+            root / "uv.lock", locked.replace('{ registry = "https://index.example/simple" }', '{ git = "https://x" }')
+        )
         with pytest.raises(AuthoringError, match="no index"):
             required("pyproject.toml", None, script)
         (root / "uv.lock").unlink()
