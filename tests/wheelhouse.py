@@ -54,7 +54,12 @@ def wheelhouse(folder: Path, metadata: Path) -> Path:
     return folder
 
 
-def _closure(metadata: Path) -> Iterator[Distribution]:
+def needed() -> Iterator[Distribution]:
+    """The distributions that Penstock needs besides itself, as they are installed here."""
+    return _closure(None)
+
+
+def _closure(metadata: Path | None) -> Iterator[Distribution]:
     seen: set[tuple[str, str]] = set()
     waiting = [("penstock", "")]
     while waiting:
@@ -62,7 +67,8 @@ def _closure(metadata: Path) -> Iterator[Distribution]:
         if (name, extra) in seen:
             continue
         seen.add((name, extra))
-        found = next(iter(Distribution.discover(path=[str(metadata)]))) if name == "penstock" else distribution(name)
+        ours = name == "penstock" and metadata is not None
+        found = next(iter(Distribution.discover(path=[str(metadata)]))) if ours else distribution(name)
         if name != "penstock" and (name, None) not in seen and not extra:
             yield found
         for line in found.requires or ():

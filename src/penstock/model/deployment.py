@@ -163,6 +163,10 @@ class Plan:
     secret_store: Component | None = None
     grace: float = 5.0
     parallel_steps: int = 8
+    image_builder: Component | None = None
+    container_registry: Component | None = None
+    archive: str = ""
+    """Where the code archive lies on the machine of the server, for whoever makes an image of it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,6 +50,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--directory", type=Path, default=None, help="where the code lies; the archive is not asked for"
     )
+    parser.add_argument(
+        "--state",
+        type=Path,
+        default=None,
+        help="where records and submitted requests are kept; by default beside the plan",
+    )
     options = parser.parse_args(arguments)
     ready = options.ready_fd
     try:
@@ -59,7 +65,8 @@ def main(arguments: list[str] | None = None) -> int:
             for name in plan.snapshot.content.environment.preload:
                 import_module(name)
             pipeline = load_source(plan.snapshot.content.source, directory)
-            serve(plan, pipeline, sock, code=directory, spool=options.plan.parent / "spool", ready=ready)
+            state = options.state or options.plan.parent
+            serve(plan, pipeline, sock, code=directory, spool=state / "spool", ready=ready)
     except BaseException as error:  # importing user code can raise anything, and whoever started us must hear
         if isinstance(error, KeyboardInterrupt):
             return 0

@@ -5,6 +5,7 @@ old one, which serves until the new one is ready and then drains. What dies is s
 
 The directory holds `plan.json`, which whoever wants another revision replaces before sending SIGHUP; the keeper writes
 `state.json` and `log`, and holds `keeper.lock` for as long as it lives. It imports little: one stays for each deployment.
+In a container it is the first process (`penstock.serve.container`).
 """
 
 from __future__ import annotations
@@ -91,13 +92,16 @@ class Worker:
 class Keeper:
     """The workers of one deployment, and what is known of them."""
 
-    def __init__(self, directory: Path, sock: socket.socket, *, log: int | None = None) -> None:
+    def __init__(
+        self, directory: Path, sock: socket.socket, *, log: int | None = None, plan: Path | None = None
+    ) -> None:
+        """Its processes write to the descriptor `log`: by default the file of that name. `plan` may lie somewhere else."""
         self._directory = directory
         self._socket = sock
         self._own_log = log
         self._log = log if log is not None else self._opened_log()
         self._plan: dict[str, Any] = {}
-        self._path = directory / "plan.json"
+        self._path = plan or directory / "plan.json"
         self._serving: list[Worker] = []
         self._coming: list[Worker] = []
         self._leaving: list[tuple[Worker, float]] = []
@@ -127,6 +131,8 @@ class Keeper:
                 if worker.said in readable:
                     worker.hear()
             self._look()
+            if os.getpid() == 1:
+                self._bury()
         self._write("absent")
 
     def _all(self) -> list[Worker]:
@@ -142,6 +148,15 @@ class Keeper:
 
     def _ask(self) -> None:
         self._asked = True
+
+    def _bury(self) -> None:
+        """Take notice of the end of processes whose parents are gone: they fall to the first one of a container."""
+        ours = {one.process.pid for one in self._all()}
+        with suppress(ChildProcessError):
+            while (dead := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+                if dead.si_pid in ours:
+                    return  # of these `Popen` takes notice, at the next look
+                os.waitpid(dead.si_pid, 0)
 
     # What has happened
 

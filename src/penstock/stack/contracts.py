@@ -5,12 +5,13 @@ Each is built with the options of its component (`Flavor(**options)`) and must b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
 
 from penstock.model.deployment import Plan, Standing
+from penstock.model.image import Image
 from penstock.model.launch import Ticket
 
 
@@ -56,6 +57,33 @@ class Deployer(Protocol):
 
     def remove(self, deployment_id: str) -> None:
         """Take it down: requests under way may end. An unknown one is no error."""
+
+
+@runtime_checkable
+class ContainerRegistry(Protocol):
+    """Where images are, for whoever runs them (kind `container_registry`)."""
+
+    def reference(self, repository: str, tag: str) -> str:
+        """The name of an image here. Equal arguments, equal name."""
+
+    def push(self, reference: str) -> str:
+        """Have the registry hold an image that was just built under this name; the name by which it is to be run.
+
+        Takes as long as it takes. May be repeated. Raises `Unavailable`, or `Forbidden` if the registry does not let us.
+        """
+
+
+@runtime_checkable
+class ImageBuilder(Protocol):
+    """Makes images of services (kind `image_builder`)."""
+
+    def build(self, image: Image, registry: ContainerRegistry, say: Callable[[str], None]) -> str:
+        """See to it that there is such an image, and that the registry has it; the name by which it is to be run.
+
+        Takes as long as it takes, and tells `say` each line that it has to tell; an error that `say` raises ends it. The
+        same content is built once: it is named by it. Any number of processes may do this at once. No credentials get into
+        an image. Raises `EnvironmentFailed` with the last lines, or `Unavailable`.
+        """
 
 
 @runtime_checkable

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from penstock.errors import InvalidInput, Unavailable, fault, pointer
 from penstock.model.stack import Component
-from penstock.stack.contracts import ArtifactStore, Deployer, Launcher, SecretStore
+from penstock.stack.contracts import ArtifactStore, ContainerRegistry, Deployer, ImageBuilder, Launcher, SecretStore
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -21,6 +21,8 @@ _CONTRACTS: dict[str, type] = {
     "orchestrator": Launcher,
     "deployer": Deployer,
     "artifact_store": ArtifactStore,
+    "image_builder": ImageBuilder,
+    "container_registry": ContainerRegistry,
     "secret_store": SecretStore,
 }
 
@@ -28,7 +30,9 @@ _CONTRACTS: dict[str, type] = {
 _BUILT_IN = {
     "artifact_store.file": "penstock.stack.flavors.file_store:FileStore",
     "artifact_store.object": "penstock.stack.flavors.object_store:ObjectStore",
+    "container_registry.docker": "penstock.stack.flavors.docker_registry:DockerRegistry",
     "deployer.local": "penstock.stack.flavors.local_deployer:LocalDeployer",
+    "image_builder.docker": "penstock.stack.flavors.docker_builder:DockerBuilder",
     "orchestrator.local": "penstock.stack.flavors.local:LocalLauncher",
     "secret_store.file": "penstock.stack.flavors.secret_files:SecretFiles",
 }
@@ -40,6 +44,10 @@ def build(kind: Literal["artifact_store"], component: Component) -> ArtifactStor
 def build(kind: Literal["orchestrator"], component: Component) -> Launcher: ...
 @overload
 def build(kind: Literal["deployer"], component: Component) -> Deployer: ...
+@overload
+def build(kind: Literal["image_builder"], component: Component) -> ImageBuilder: ...
+@overload
+def build(kind: Literal["container_registry"], component: Component) -> ContainerRegistry: ...
 @overload
 def build(kind: Literal["secret_store"], component: Component) -> SecretStore: ...
 @overload

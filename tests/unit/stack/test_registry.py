@@ -60,6 +60,8 @@ def test_all_flavors_are_listed(plug_ins: None) -> None:
         "deployer": ["local"],
         "orchestrator": ["local"],
         "artifact_store": ["fake", "file", "gone", "object"],
+        "image_builder": ["docker"],
+        "container_registry": ["docker"],
         "secret_store": ["file"],
         "alerter": ["any", "missing", "number"],
     }
@@ -70,7 +72,7 @@ def test_an_unknown_kind_names_the_kinds(plug_ins: None) -> None:
         registry.find("artefact_store", "file")
     (problem,) = raised.value.errors
     assert problem["pointer"] == "/artefact_store"
-    assert problem["allowed"] == ["orchestrator", "deployer", "artifact_store", "secret_store", "alerter"]
+    assert problem["allowed"] == [*registry._CONTRACTS, "alerter"]
     assert problem["did_you_mean"] == "artifact_store"
 
 

@@ -1,0 +1,188 @@
+"""A Docker engine for tests: one that is there, or one of our own; and a base image that is made here, without a registry."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib.metadata import distribution
+from pathlib import Path
+
+from tests.wheelhouse import needed
+
+BASE = "penstock-test-base:1"
+_TOOLS = ("sh", "mkdir", "chown", "chmod", "rm", "cat", "sleep")
+_NOT_NEEDED = {
+    "__pycache__",
+    "test",
+    "tests",
+    "idlelib",
+    "tkinter",
+    "lib2to3",
+    "turtledemo",
+    "site-packages",
+    "dist-packages",
+}
+
+
+def obstacle() -> str | None:
+    """Why no engine can be had here; None if one can."""
+    if _reachable(None):
+        return None
+    if os.getuid() != 0:
+        return "no Docker engine answers, and only root could start one"
+    missing = [name for name in ("dockerd", "containerd", "iptables") if shutil.which(name) is None]
+    return f"no Docker engine answers, and there is no {' and no '.join(missing)} to start one" if missing else None
+
+
+@contextmanager
+def engine() -> Iterator[str]:
+    """The address of an engine that has the image `BASE`: one that answers already, or one that is started for us and ended.
+
+    What tests leave in it is their affair; one of our own goes with all that is in it.
+    """
+    if _reachable(None):
+        address = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+        _load(address)
+        yield address
+        return
+    place = Path(tempfile.mkdtemp(prefix="pd-"))
+    address = f"unix://{place}/docker.sock"
+    options = {
+        "dockerd": "--log-level=warn",
+        "-H": address,
+        "--data-root": place / "data",
+        "--exec-root": place / "exec",
+        "--pidfile": place / "pid",
+    }
+    with (place / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [str(part) for pair in options.items() for part in pair],
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        deadline = time.monotonic() + 60
+        while not _reachable(address):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"dockerd did not come up: {(place / 'log').read_text()[-2000:]}")
+            time.sleep(0.1)  # poll: dockerd says nothing when it is ready
+        _load(address)
+        yield address
+    finally:
+        if process.poll() is None:
+            _remove_all(address)
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(30)
+            process.kill()
+            process.wait()
+        _unmount(place)
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def base() -> bytes:
+    """The file system of an image with this Python, pip and what Penstock needs, as a tar. It lies where it lies here."""
+    stream = io.BytesIO()
+    stdlib = Path(os.__file__).parent
+    python = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
+    seen: set[str] = set()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        for folder in ("tmp", "etc", "var/tmp"):
+            member = tarfile.TarInfo(folder)
+            member.type, member.mode = tarfile.DIRTYPE, 0o1777 if "tmp" in folder else 0o755
+            tar.addfile(member)
+        _link(tar, "bin", "usr/bin")
+        _link(tar, "usr/bin/python3", str(python))
+        binaries = [python, *(_tool(name) for name in _TOOLS)]
+        for path in [*_files(stdlib), *binaries]:
+            if str(path) not in seen:
+                seen.add(str(path))
+                _add(tar, path, f"usr/bin/{path.name}" if path.name in _TOOLS else str(path))
+        site = _site(python)
+        for found in [distribution("pip"), *needed()]:
+            for file in found.files or ():
+                path = Path(str(file.locate()))
+                if ".." not in file.parts and path.suffix != ".pyc" and path.is_file():
+                    _add(tar, path, f"{site}/{file}")
+                    binaries += [path] if ".so" in path.name else []
+        binaries += [path for path in _files(stdlib) if path.suffix == ".so"]
+        _add_libraries(tar, binaries)
+    return stream.getvalue()
+
+
+def _load(address: str) -> None:
+    images = _docker(address, "images", "-q", BASE)
+    if not images.strip():
+        subprocess.run(["docker", "-H", address, "import", "-", BASE], input=base(), check=True, capture_output=True)
+
+
+def _docker(address: str, *arguments: str) -> str:
+    return subprocess.run(["docker", "-H", address, *arguments], check=True, capture_output=True, text=True).stdout
+
+
+def _reachable(address: str | None) -> bool:
+    if shutil.which("docker") is None:
+        return False
+    where = ["-H", address] if address else []
+    return subprocess.run(["docker", *where, "version"], capture_output=True, timeout=30, check=False).returncode == 0
+
+
+def _remove_all(address: str) -> None:
+    with suppress(subprocess.CalledProcessError):
+        found = _docker(address, "ps", "-aq").split()
+        if found:
+            _docker(address, "rm", "-f", *found)
+
+
+def _unmount(place: Path) -> None:
+    """What dockerd has left mounted: containers that were there when it was killed, and its own network namespaces."""
+    mounted = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    for path in sorted((one for one in mounted if one.startswith(f"{place}/")), reverse=True):
+        subprocess.run(["umount", "-l", path], check=False, capture_output=True)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for parent, names, files in os.walk(folder):
+        names[:] = sorted(name for name in names if name not in _NOT_NEEDED)
+        yield from (Path(parent, name) for name in sorted(files) if not name.endswith((".pyc", ".a")))
+
+
+def _tool(name: str) -> Path:
+    found = shutil.which(name)
+    assert found is not None, name
+    return Path(found)
+
+
+def _site(python: Path) -> str:
+    ask = "import site; print(site.getsitepackages()[0])"
+    return subprocess.run([python, "-I", "-c", ask], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def _add_libraries(tar: tarfile.TarFile, binaries: list[Path]) -> None:
+    told = subprocess.run(["ldd", *map(str, binaries)], capture_output=True, text=True, check=False).stdout
+    for path in sorted(set(re.findall(r"(/[^\s:]+\.so[^\s:]*) \(0x", told))):
+        _add(tar, Path(path), path)
+
+
+def _add(tar: tarfile.TarFile, path: Path, name: str) -> None:
+    """The file itself, where links lead; every folder above it is open to all."""
+    member = tarfile.TarInfo(name.lstrip("/"))
+    data = path.read_bytes()
+    member.size, member.mode = len(data), 0o755 if os.access(path, os.X_OK) else 0o644
+    tar.addfile(member, io.BytesIO(data))
+
+
+def _link(tar: tarfile.TarFile, name: str, target: str) -> None:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = tarfile.SYMTYPE, target
+    tar.addfile(member)
