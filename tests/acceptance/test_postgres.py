@@ -421,7 +421,8 @@ def test_a_rolling_restart_loses_nothing(replicas: Replicas, tmp_path: Path) -> 
         site.start()
     triggering.join(90)
     let_go(tmp_path / "held")
-    assert two.ended(held["id"])["state"] == "completed"
+    ended = two.ended(held["id"])
+    assert ended["state"] == "completed", ended
     check(two, clients, path, numbers)
 
 

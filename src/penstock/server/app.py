@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 from fastapi import FastAPI
-from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 
 from penstock.control import audit, journal, stacks
@@ -30,7 +29,7 @@ from penstock.server.browsers import CORS_EXPOSED, CORS_HEADERS, SafeHeaders, or
 from penstock.server.description import Application
 from penstock.server.edge import Edge
 from penstock.server.hosts import Hosts
-from penstock.server.noun import API
+from penstock.server.noun import API, operation_id
 from penstock.server.proxies import Proxies
 from penstock.server.rates import Rates
 from penstock.server.routes import (
@@ -214,7 +213,7 @@ def create_app(installation: Installation, *, url: str | None = None, leave: Lea
         version=VERSION,
         summary="Freeze a machine-learning pipeline, and let anything trigger it.",
         lifespan=lifespan,
-        generate_unique_id_function=_operation_id,
+        generate_unique_id_function=operation_id,
         docs_url=None,
         redoc_url=None,
         openapi_url=f"{API}/openapi.json",
@@ -231,8 +230,8 @@ def create_app(installation: Installation, *, url: str | None = None, leave: Lea
     problems.install(app)
     app.include_router(health.router)
     for noun in _NOUNS:
-        app.include_router(noun.router, prefix=API)
-    app.include_router(users.own, prefix=API)
+        app.add(noun.router)
+    app.add(users.own)
     app.include_router(devices.page)
     return app
 
@@ -267,10 +266,6 @@ def _surround(app: FastAPI, installation: Installation, spans: Traces | None) ->
         app.add_middleware(cast(Any, Proxies), trusted=settings.trusted_proxies)
     app.add_middleware(cast(Any, Watch), metrics=installation.metrics, each=settings.log_requests, traces=spans)
     app.add_middleware(cast(Any, SafeHeaders))
-
-
-def _operation_id(route: APIRoute) -> str:
-    return route.name
 
 
 async def _stay(_: server.StopServer) -> None:

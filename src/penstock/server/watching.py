@@ -102,7 +102,7 @@ class Watch:
         route = scope.get("route")
         if route is None:
             return "(none)"
-        if id(route) not in self._paths:  # it knows its path in its own router only; routes stay as long as we do
+        if id(route) not in self._paths:  # what is included knows its path in its own router only; routes stay as we do
             self._paths |= {id(one.original_route): str(one.path) for one in iter_route_contexts(scope["app"].routes)}
         return self._paths.get(id(route), "(none)")
 
