@@ -55,7 +55,7 @@ class Endpoints:
     def leave(self) -> None:
         """Take nothing more."""
         if self._service is not None:
-            self._service.draining = True
+            self._service.leave()
         if self._backlog is not None:
             self._backlog.leave()
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -149,7 +150,9 @@ def _recorded(outputs: bytes, values: Mapping[str, Any]) -> Any:
 
 
 def _name(pipeline: str, identity: str) -> str:
-    return f"{pipeline}-{datetime.now(UTC):%m%d-%H%M%S}-{identity[-12:]}"
+    return f"{pipeline}-{_moment(int(time.time()))}-{identity[-12:]}"
 
 
-Heed = Callable[[Result], None]
+@lru_cache(maxsize=1)
+def _moment(second: int) -> str:
+    return f"{datetime.fromtimestamp(second, UTC):%m%d-%H%M%S}"

@@ -9,13 +9,13 @@ import platform
 import random
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from penstock.author.pipeline import Pipeline
 from penstock.client.transport import Transport
-from penstock.errors import PenstockError, RunCancelled, ServerUnreachable, TimedOut, Unavailable
+from penstock.errors import RunCancelled, ServerUnreachable, TimedOut, Unavailable
 from penstock.model.artifact import Artifact
 from penstock.model.configuration import laid_over
 from penstock.model.deployment import Plan
@@ -28,7 +28,9 @@ from penstock.runtime.layers import Layers
 from penstock.runtime.secrets import Secrets
 from penstock.runtime.services import Services, Warm
 from penstock.runtime.step import Cache, Heard
+from penstock.runtime.tracebacks import failure
 from penstock.runtime.values import InMemory
+from penstock.serve.hands import Hands
 from penstock.serve.inputs import Inputs, Wanted
 from penstock.serve.jobs import Job, Result
 from penstock.serve.measures import Measures
@@ -36,6 +38,9 @@ from penstock.serve.recording import Recording
 from penstock.stack.registry import build
 
 Track = Callable[[Recording], None]
+
+SOON = 0.05
+"""Seconds in which most requests end. Whether the caller is there still is looked at from then on: to watch takes a task."""
 
 
 class _NoCache:
@@ -77,11 +82,8 @@ class Service:
         self._secrets = build("secret_store", plan.secret_store or _files(plan, "secrets"))
         self._in_memory = InMemory(self._store)
         self._transport = Transport(plan.server, plan.token or None) if plan.server else None
-        self._pool = ThreadPoolExecutor(self.settings.thread_pool_size, thread_name_prefix="penstock-serve")
-        self._later = ThreadPoolExecutor(
-            self.settings.async_execution_thread_pool_size, thread_name_prefix="penstock-submitted"
-        )
-        self._open = 0
+        self._hands = Hands[Result](self.settings.thread_pool_size, "penstock-serve", loop)
+        self._later = Hands[Result](self.settings.async_execution_thread_pool_size, "penstock-submitted", loop)
         self._mean = 0.0
         self._jobs: set[Job] = set()
 
@@ -97,11 +99,14 @@ class Service:
         self._hook(self.settings.startup_hook, self.settings.startup_hook_kwargs)
         self.ready = True
 
-    def close(self) -> None:
-        """Let requests under way end, within the time to drain; then call the shutdown hook and `on_cleanup`."""
+    def leave(self) -> None:
+        """Take nothing more. To be called on the loop."""
         self.ready, self.draining = False, True
-        for pool in (self._pool, self._later):
-            pool.shutdown(wait=False, cancel_futures=False)
+        self._hands.leave()
+        self._later.leave()
+
+    def close(self) -> None:
+        """After `leave`: let requests under way end, within the time to drain; then call the shutdown hook and `on_cleanup`."""
         ended = threading.Event()
         threading.Thread(target=self._join, args=(ended,), daemon=True).start()
         if not ended.wait(self.settings.drain):
@@ -117,8 +122,8 @@ class Service:
                 hooks.call(said.on_cleanup, self._warm.layers.function, {"state": self._warm.state})
 
     def _join(self, ended: threading.Event) -> None:
-        self._pool.shutdown(wait=True)
-        self._later.shutdown(wait=True)
+        self._hands.join()
+        self._later.join()
         ended.set()
 
     def _hook(self, hook: Any, given: dict[str, Any]) -> None:
@@ -143,43 +148,41 @@ class Service:
         Raises `Unavailable` if there is too much to do. To be called on the loop of the service.
         """
         self._admit()
-        return await self._carried_out(job, self._pool, self.settings.timeout, gone)
+        return await self._carried_out(job, self._hands, self.settings.timeout, gone)
 
     async def answered_later(self, job: Job) -> Result:
         """The same for a submitted request, which has waited elsewhere: it has threads of its own, and more time."""
         return await self._carried_out(job, self._later, self.settings.submit_timeout)
 
     async def _carried_out(
-        self, job: Job, pool: ThreadPoolExecutor, timeout: float | None, gone: Callable[[], Any] | None = None
+        self, job: Job, hands: Hands[Result], timeout: float | None, gone: Callable[[], Any] | None = None
     ) -> Result:
-        loop = self.loop
-        answer: asyncio.Future[Result] = loop.create_future()
+        answer: asyncio.Future[Result] = self.loop.create_future()
+        hands.carry_out(job.carry_out, partial(self._ended, job, answer))
         self._jobs.add(job)
-        work = loop.run_in_executor(pool, job.carry_out)
-        timers = []
-        if timeout is not None:
-            late = TimedOut(f"The request did not end within {timeout:g} s.")
-            timers.append(loop.call_later(timeout, job.stop, late))
-            last = timeout + self.plan.grace
-            timers.append(loop.call_later(last, _give_up, answer, Result(job, b"null", last, _failure(late), late)))
-        watching = loop.create_task(self._heed(gone, job)) if gone is not None else None
-
-        def ended(done: asyncio.Future[Result]) -> None:
-            self._ended(job, done.result())
-            if not answer.done():
-                answer.set_result(done.result())
-
-        work.add_done_callback(ended)
+        soon = SOON if timeout is None else min(SOON, timeout)
+        attending = self.loop.call_later(soon, self._attend, job, answer, timeout, gone)
         try:
             return await answer
         except asyncio.CancelledError:
             job.stop(RunCancelled("The request was cancelled."))
             raise
         finally:
-            for timer in timers:
-                timer.cancel()
-            if watching is not None:
-                watching.cancel()
+            attending.cancel()
+
+    def _attend(
+        self, job: Job, answer: asyncio.Future[Result], timeout: float | None, gone: Callable[[], Any] | None
+    ) -> None:
+        """From now on, until it is answered, the job is stopped when its time is up or its caller leaves."""
+        ends: list[asyncio.TimerHandle | asyncio.Task[None]] = []
+        if timeout is not None:
+            late, left = TimedOut(f"The request did not end within {timeout:g} s."), max(0.0, timeout - SOON)
+            ends.append(self.loop.call_later(left, job.stop, late))
+            last = timeout + self.plan.grace
+            ends.append(self.loop.call_later(left + self.plan.grace, _give_up, job, answer, late, last))
+        if gone is not None:
+            ends.append(self.loop.create_task(self._heed(gone, job)))
+        answer.add_done_callback(lambda _: [one.cancel() for one in ends])
 
     def engine(self, wanted: Wanted, recording: Recording, heard: Heard | None) -> Engine:
         """What carries out one request, in the thread that calls this."""
@@ -224,21 +227,24 @@ class Service:
     def _admit(self) -> None:
         if self.draining or not self.ready:
             raise Unavailable("This service is not ready for requests.", headers={"Retry-After": "1"})
-        waiting = self._open - self.settings.thread_pool_size
+        waiting = self._hands.waiting
         if waiting >= self.settings.queue_size:
             self.measures.refused.inc()
             turn = (waiting + 1) / self.settings.thread_pool_size * self._mean
             headers = {"Retry-After": str(max(1, min(120, math.ceil(turn))))}
             raise Unavailable("There are more requests than this service can take. Come back later.", headers=headers)
-        self._open += 1
 
-    def _ended(self, job: Job, result: Result) -> None:
+    def _ended(self, job: Job, answer: asyncio.Future[Result], result: Result) -> None:
+        self._count(job, result)
+        if not answer.done():
+            answer.set_result(result)
+
+    def _count(self, job: Job, result: Result) -> None:
         self._jobs.discard(job)
         if job.later:
             if job.interrupted and result.error is not None:
                 return  # it is begun again, and recorded then
         else:
-            self._open -= 1
             self._mean += 0.1 * (result.seconds - self._mean)
         self.measures.answered(result.status, result.seconds)
         sample = self.settings.sample
@@ -250,16 +256,10 @@ class Service:
         job.stop(RunCancelled("The caller has hung up."))
 
 
-def _give_up(answer: asyncio.Future[Result], result: Result) -> None:
+def _give_up(job: Job, answer: asyncio.Future[Result], late: TimedOut, seconds: float) -> None:
     """The work cannot be stopped: it goes on in its thread, and the caller is answered."""
     if not answer.done():
-        answer.set_result(result)
-
-
-def _failure(error: PenstockError) -> Any:
-    from penstock.runtime.tracebacks import failure  # kept out of the way of requests that end in time
-
-    return failure(error)
+        answer.set_result(Result(job, b"null", seconds, failure(late), late))
 
 
 def _files(plan: Plan, name: str) -> Component:
