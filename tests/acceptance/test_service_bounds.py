@@ -31,7 +31,14 @@ def work(number: int, word: str, seconds: float) -> dict[str, str]:
     return {"answer": word * (number % 3)}
 
 
-@pipeline(settings={"deployment": {"patience": 1.0, "timeout": 10.0}})
+async def echo(told: dict[str, str]) -> dict[str, str]:
+    return told
+
+
+brought = {"custom_endpoints": [{"path": "/echo", "method": "POST", "handler": echo}]}
+
+
+@pipeline(settings={"deployment": {"patience": 1.0, "timeout": 10.0, **brought}})
 def bounded(
     number: int, word: Literal["a", "b"] = "a", share: float | None = None, names: list[str] = [], seconds: float = 0.0
 ) -> dict[str, str]:
@@ -66,6 +73,7 @@ SLOW = [
     b"POST /invoke HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n",
     b'POST /invoke HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"parameters": ',
     b"POST /submit HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{    \r\n",
+    b'POST /echo HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"a": ',
 ]
 
 
@@ -74,6 +82,7 @@ def test_who_sends_too_slowly_is_told_and_let_go(service: Service) -> None:
     with ThreadPoolExecutor(100) as pool:
         asked = [pool.submit(answer_to, client, sent) for sent in SLOW * 20]
         assert client.post("/invoke", json={"parameters": {"number": 2}}).status_code == 200
+        assert client.post("/echo", json={"a": "b"}).json() == {"a": "b"}
         told = [one.result() for one in asked]
     for one in told:
         assert one.startswith(b"HTTP/1.1 408 "), one

@@ -21,13 +21,14 @@ import uvloop
 from penstock.author.pipeline import Pipeline
 from penstock.author.source import load_source
 from penstock.errors import PenstockError
+from penstock.inbound import inbound
 from penstock.model.deployment import Plan
 from penstock.model.wire import reader
 from penstock.runtime import patches, workplace
+from penstock.serve.answers import problem
 from penstock.serve.app import Parting, create_app
 from penstock.serve.callers import Callers
 from penstock.serve.fetching import code_of
-from penstock.serve.protocol import patient_for
 from penstock.serve.service import Service
 from penstock.serve.tracking import Tracker
 
@@ -100,7 +101,7 @@ def serve(
     config = uvicorn.Config(
         Parting(app, leaving),
         loop="none",
-        http=patient_for(settings.patience),
+        http=inbound(problem, settings.patience),
         ws="none",
         lifespan="on",
         log_level=settings.log_level if settings.log_level != "info" else "warning",

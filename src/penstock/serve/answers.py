@@ -106,7 +106,7 @@ def _key(key: Any) -> str:
     return _sane(key, 100) if isinstance(key, str) else str(key)
 
 
-def problem(error: PenstockError, path: str) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+def problem(error: PenstockError, path: str = "") -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     """Status, headers and body for an error that is no result: bad input, too much to do, no key."""
     headers = [(b"content-type", PROBLEM)]
     given = {name.lower(): value for name, value in error.headers.items()}

@@ -102,9 +102,7 @@ class Endpoints:
 
     async def _invoke(self, scope: Scope, receive: Receive, send: Send) -> None:
         service = self.service
-        job = Job(
-            service, service.inputs.read(await body_of(receive, self._settings.max_body, self._settings.patience))
-        )
+        job = Job(service, service.inputs.read(await body_of(receive, self._settings.max_body)))
         result = await service.answered(job, partial(_left, receive) if self._gone else None)
         if result.refused is not None:
             raise result.refused
@@ -113,7 +111,7 @@ class Endpoints:
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Server-sent events: an `item` for each item of a step that yields, and at the end the `result`."""
         service, loop = self.service, asyncio.get_running_loop()
-        wanted = service.inputs.read(await body_of(receive, self._settings.max_body, self._settings.patience))
+        wanted = service.inputs.read(await body_of(receive, self._settings.max_body))
         items: asyncio.Queue[bytes | None] = asyncio.Queue()
 
         def heard(step: str, output: str, index: int, item: Any) -> None:
@@ -137,7 +135,7 @@ class Endpoints:
     async def _batch(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Several requests in one: each is a run, and has its own result at its own place."""
         service = self.service
-        body = await body_of(receive, self._settings.max_body, self._settings.patience)
+        body = await body_of(receive, self._settings.max_body)
         given = _requests(body, self._settings.max_batch)
         faults, wanted = [], []
         for index, one in enumerate(given):

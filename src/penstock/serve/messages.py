@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
 from starlette.types import Message, Receive, Scope, Send
 
-from penstock.errors import MalformedRequest, TooLarge, TooSlow
+from penstock.errors import MalformedRequest, TooLarge
 
 Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 
-SLOWEST = 16 * 1024
-"""Bytes a second: who sends a body more slowly, besides the patience that there is with everybody, is refused."""
-
-
-async def body_of(receive: Receive, limit: int, patience: float) -> bytes:
-    """The whole body. Raises `TooLarge`, `TooSlow`, and `MalformedRequest` for a caller who leaves before its end."""
+async def body_of(receive: Receive, limit: int) -> bytes:
+    """The whole body. Raises `TooLarge`, and `MalformedRequest` for a caller who leaves before its end."""
     parts: list[bytes] = []
     size, more = 0, True
-    began = asyncio.get_running_loop().time()
     while more:
-        try:
-            async with asyncio.timeout_at(began + patience + size / SLOWEST):
-                message: Message = await receive()
-        except TimeoutError:
-            raise TooSlow("The body did not come in time.", headers={"Connection": "close"}) from None
+        message: Message = await receive()
         if message["type"] == "http.disconnect":
             raise MalformedRequest("The body ended before its end.")
         parts.append(message.get("body", b""))

@@ -42,7 +42,7 @@ class Submit:
             raise InvalidInput(
                 "A key holds here for as long as its request is remembered, and joins it while it goes on."
             )
-        body = await body_of(receive, self._settings.max_body, self._settings.patience)
+        body = await body_of(receive, self._settings.max_body)
         backlog = self._backlog()
         backlog.check(body)
         found, new = await backlog.accept(body, once.key if once is not None else None)

@@ -23,13 +23,14 @@ from penstock.control import runs as control
 from penstock.control import users
 from penstock.control.installation import Installation
 from penstock.errors import PenstockError
+from penstock.inbound import inbound
 from penstock.model.launch import socket_path
 from penstock.model.run import CLAIMED, RunState
 from penstock.server import logs
 from penstock.server.app import create_app, open_installation
 from penstock.server.doors import Server, tcp_socket, tls, unix_socket
 from penstock.server.locks import only_server
-from penstock.server.protocol import Protocol
+from penstock.server.problems import bare
 from penstock.server.routes.server import StopServer
 from penstock.settings import Settings
 from penstock.store import callbacks, runs
@@ -127,7 +128,7 @@ class Process:
         config = uvicorn.Config(
             counted,
             loop="none",  # it runs in ours
-            http=Protocol,
+            http=inbound(bare),
             ws="none",
             lifespan="on",
             access_log=False,

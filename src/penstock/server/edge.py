@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from penstock.errors import PenstockError, TooLarge, TooSlow
+from penstock.errors import PenstockError, TooLarge
 from penstock.server.problems import response
-
-PATIENCE = 30.0
-"""Seconds that a body may take, besides the time that it needs at `SLOWEST`."""
-
-SLOWEST = 16 * 1024
-"""Bytes a second: who sends a body more slowly keeps others waiting."""
 
 _FORM = b"application/x-www-form-urlencoded"
 _LOGIN = "/api/v1/login"
@@ -41,20 +33,12 @@ class Edge:
             await _refuse(too_large, scope, receive, send)
             return
         _call_json_json(scope, path)
-        read, whole, begun = 0, False, False
-        since = asyncio.get_running_loop().time()
+        read, begun = 0, False
 
         async def bounded() -> Message:
-            nonlocal read, whole
-            if whole:  # what comes now is that the caller has gone, whenever that may be
-                return await receive()
-            try:
-                async with asyncio.timeout_at(since + PATIENCE + read / SLOWEST):
-                    message = await receive()
-            except TimeoutError:
-                raise _Refused(TooSlow("The body did not come in time.")) from None
+            nonlocal read
+            message = await receive()
             read += len(message.get("body", b""))
-            whole = not message.get("more_body", False)
             if read > limit:
                 raise _Refused(too_large)
             return message
@@ -72,7 +56,7 @@ class Edge:
 
 
 class _Refused(BaseException):
-    """A body grew over its limit or took too long. Not an `Exception`: what reads bodies must not take it for bad input."""
+    """A body grew over its limit. Not an `Exception`: what reads bodies must not take it for bad input."""
 
     def __init__(self, error: PenstockError) -> None:
         super().__init__(error.detail)

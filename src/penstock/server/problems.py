@@ -26,6 +26,7 @@ from penstock.errors import (
     fault,
     pointer,
 )
+from penstock.server.browsers import HEADERS
 
 log = logging.getLogger("penstock.server")
 MEDIA_TYPE = "application/problem+json"
@@ -55,6 +56,13 @@ def response(error: PenstockError, instance: str) -> Response:
         headers.setdefault("Retry-After", "1")
     body = msgspec.json.encode(error.problem(instance))
     return Response(body, status_code=error.status, headers=headers, media_type=MEDIA_TYPE)
+
+
+def bare(error: PenstockError) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Status, headers and body for `error` where no layer of ours puts on what every answer carries: there is no request yet."""
+    answer = response(error, "")
+    headers = [one for one in answer.raw_headers if one[0] != b"content-length"]
+    return error.status, [*headers, *HEADERS], bytes(answer.body)
 
 
 def _penstock_error(request: Request, error: Exception) -> Response:
