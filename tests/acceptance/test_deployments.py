@@ -307,3 +307,16 @@ def test_a_request_is_run_again_as_a_batch_run_here_or_on_another_version(site: 
     snapshot = running(site)["snapshot_id"]
     newer = site.ended(site.post(f"/runs/{run_id}/replay", {"snapshot_id": snapshot}, (200, 202))["id"])
     assert (newer["snapshot_id"], newer["outputs"]) == (snapshot, {"output": 6002})
+
+
+def test_who_comes_through_the_door_of_services_is_nobody_without_a_token(site: Site) -> None:
+    found = running(site)
+    plan = json.loads((site.home / "deployments" / found["id"] / "plan.json").read_text())
+    path = plan["server"].removeprefix("unix:")
+    with httpx.Client(transport=httpx.HTTPTransport(uds=path), base_url="http://localhost/api/v1") as services:
+        assert services.get("/deployments").status_code == 401
+        token = {"Authorization": f"Bearer {plan['token']}"}
+        assert services.get("/deployments", headers=token).status_code == 200
+        assert services.get("/runs", headers=token).status_code == 403
+    assert Path(path).parent.stat().st_mode & 0o777 == 0o755
+    assert Path(path).parent.parent.stat().st_mode & 0o077 == 0

@@ -81,7 +81,9 @@ def deploy(ws: WriteSession, installation: Installation, wish: Wish) -> NewDeplo
             pipeline_id=wish.snapshot.pipeline_id,
             pipeline_name=content.pipeline,
             snapshot_id=wish.snapshot.id,
-            deployer=wish.deployer or Component(flavor="local"),
+            deployer=wish.deployer
+            or stacks.get(ws, content.stack).components.get("deployer")
+            or Component(flavor="local"),
             settings=wish.settings or own,
             tags=tuple(check_name(tag, what="tag", at="/tags") for tag in dict.fromkeys(wish.tags)),
             created=at,
@@ -284,12 +286,15 @@ def plan(rs: ReadSession, installation: Installation, known: Deployment) -> Plan
         host=known.settings.uvicorn_host,
         port=known.settings.uvicorn_port,
         home=str(settings.home),
-        server=installation.address,
+        server=installation.services or installation.address,
         token=installation.signer.sign("deployment", known.id, lifetime=TOKEN_LIFETIME),
         artifact_store=stack.components["artifact_store"],
         secret_store=stack.components.get("secret_store") or shared_secrets(installation),
         grace=settings.grace,
         parallel_steps=settings.steps_at_once,
+        image_builder=stack.components.get("image_builder"),
+        container_registry=stack.components.get("container_registry"),
+        archive=str(installation.code_directory / f"{snapshot.content.code}.tar"),
     )
 
 

@@ -33,6 +33,9 @@ class Installation:
     owner: str
     """Who this server is as the holder of leases; it ends with the `place`."""
 
+    services: str = ""
+    """Where services report, with a token as over TCP. Empty: at `address`."""
+
     place: str = ""
     """Its home among those of all servers on its database: see `model.launch.place_of`."""
 

@@ -38,6 +38,7 @@ class Tender(Background):
     def __init__(self, installation: Installation, deployers: Callable[[Component], Deployer]) -> None:
         super().__init__(installation, "tender", (control.CHANGED,))
         self._deployers = deployers
+        self._told: dict[str, datetime] = {}
         self._renew = now()
 
     def _work(self) -> None:
@@ -85,13 +86,16 @@ class Tender(Background):
         standing = deployer.state(known.id)
         if known.wanted != "running":
             return self._take_down(known, deployer, standing)
-        if applied != known.updated or standing.state is DeploymentState.ABSENT:
+        new = applied != known.updated
+        if (new and self._told.get(known.id) != known.updated) or standing.state is DeploymentState.ABSENT:
             with self._installation.db.read() as session:
                 plan = control.plan(session, self._installation, known)
             deployer.apply(plan)
+            self._told[known.id] = known.updated
+            standing = deployer.state(known.id)
+        if new and standing.held:  # until then, whoever tends it after us must tell its deployer again
             with self._installation.db.write() as session:
                 deployments.applied(session, known.id, known.updated)
-            standing = deployer.state(known.id)
         if standing.state is DeploymentState.ABSENT or standing.revision not in (known.revision, None):
             standing = Standing(state=DeploymentState.PENDING, url=standing.url, reason=standing.reason)
         self._write(known, standing)
@@ -106,6 +110,7 @@ class Tender(Background):
             deployer.remove(known.id)  # what is left on the disk
             with self._installation.db.write() as session:
                 deployments.remove(session, known.id)
+            self._told.pop(known.id, None)
             return False
         self._write(known, Standing(state=standing.state, reason=standing.reason) if gone else standing)
         return not gone

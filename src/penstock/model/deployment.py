@@ -78,6 +78,10 @@ class Standing:
     revision: int | None = None
     """Which one is up, or coming up."""
 
+    held: bool = True
+    """Whether what was applied last is kept where the service is. If not, only the deployer's own process knows of it: if
+    that ends, it must be applied again."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DeploymentKey:

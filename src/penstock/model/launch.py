@@ -132,6 +132,10 @@ class Orders:
     stop: dict[str, Literal["cancelled", "stale"]] = field(default_factory=dict)
 
 
+SERVICES = "services/server.sock"
+"""The socket of a server that services and their containers come to, in a directory of its own."""
+
+
 def socket_path(home: str | Path, name: str) -> Path:
     """Where the Unix socket `name` of the installation at `home` lies: in it, or in a private directory under `/tmp`.
 

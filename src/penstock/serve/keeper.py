@@ -124,9 +124,10 @@ class Keeper:
         self._roll()
         while not (self._stopping and not self._all()):
             said = [one.said for one in self._all() if one.said is not None]
-            readable, _, _ = select.select([reading, *said], [], [], self._idle())
+            readable, _, _ = select.select([reading, *said, *self._ways()], [], [], self._idle())
             if reading in readable:
                 os.read(reading, 4096)
+            self._hear_others()
             for worker in self._all():
                 if worker.said in readable:
                     worker.hear()
@@ -149,6 +150,13 @@ class Keeper:
     def _ask(self) -> None:
         self._asked = True
 
+    def _ways(self) -> list[int]:
+        """Descriptors on which somebody else may say something."""
+        return []
+
+    def _hear_others(self) -> None:
+        """Take in what they have said, if anything."""
+
     def _bury(self) -> None:
         """Take notice of the end of processes whose parents are gone: they fall to the first one of a container."""
         ours = {one.process.pid for one in self._all()}
@@ -169,9 +177,7 @@ class Keeper:
             elif now > deadline:
                 worker.kill()
         if self._stopping:
-            for worker in (*self._serving, *self._coming):
-                self._leave(worker)
-            self._serving, self._coming, self._next_start = [], [], None
+            self._leave_all()
             return
         self._look_at_serving(now)
         self._look_at_coming(now)
@@ -236,6 +242,11 @@ class Keeper:
         count = self._plan["settings"]["uvicorn_workers"]
         self._coming = [Worker(self._directory, self._path, self._socket, self._log) for _ in range(count)]
         self._write("pending")
+
+    def _leave_all(self) -> None:
+        for worker in (*self._serving, *self._coming):
+            self._leave(worker)
+        self._serving, self._coming, self._next_start = [], [], None
 
     def _leave(self, worker: Worker) -> None:
         worker.stop()

@@ -24,11 +24,11 @@ from penstock.control import users
 from penstock.control.installation import Installation
 from penstock.errors import PenstockError
 from penstock.inbound import inbound
-from penstock.model.launch import socket_path
+from penstock.model.launch import SERVICES, socket_path
 from penstock.model.run import CLAIMED, RunState
 from penstock.server import logs
 from penstock.server.app import create_app, open_installation
-from penstock.server.doors import Server, tcp_socket, tls, unix_socket
+from penstock.server.doors import Server, services_socket, tcp_socket, tls, unix_socket
 from penstock.server.locks import only_server
 from penstock.server.problems import bare
 from penstock.server.routes.server import StopServer
@@ -90,7 +90,8 @@ def _parser() -> argparse.ArgumentParser:
 def _serve(settings: Settings, options: argparse.Namespace, ready: TextIO | None) -> None:
     secured = tls(settings)
     path = socket_path(settings.home, "server.sock")
-    sockets = [unix_socket(path, settings.home)]
+    services = socket_path(settings.home, SERVICES)
+    sockets = [unix_socket(path, settings.home), services_socket(services, settings.home)]
     url = None
     if not options.background:
         tcp = tcp_socket(options.host or settings.host, settings.port if options.port is None else options.port)
@@ -99,13 +100,13 @@ def _serve(settings: Settings, options: argparse.Namespace, ready: TextIO | None
         url = f"{'https' if secured else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
     if not options.background:  # what is asked for here goes before the environment
         settings = replace(settings, host=options.host or settings.host)
-    installation = open_installation(settings, f"unix:{path}")
+    installation = open_installation(settings, f"unix:{path}", f"unix:{services}")
     process = Process(installation, url, secured, idle=settings.idle if options.background else 0)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(process.serve(sockets, ready))
     finally:
-        for name in (path, settings.home / "server.json"):
+        for name in (path, services, settings.home / "server.json"):
             name.unlink(missing_ok=True)
 
 

@@ -95,8 +95,11 @@ _NOUNS = (
 )
 
 
-def open_installation(settings: Settings, address: str) -> Installation:
-    """Open the store of this home, bringing its schema up to date, and make what every installation has."""
+def open_installation(settings: Settings, address: str, services: str = "") -> Installation:
+    """Open the store of this home, bringing its schema up to date, and make what every installation has.
+
+    `address` is that of the owner's door, `services` that of services, if it is another.
+    """
     place = place_of(settings.home)
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     settings.shared_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -109,6 +112,7 @@ def open_installation(settings: Settings, address: str) -> Installation:
         bell=Bell(),
         signer=Signer(load_secret(settings.shared_directory / "secret.key")),
         address=address,
+        services=services,
         owner=f"server:{new_id()}{place}",
         place=place,
         started=now(),
@@ -248,7 +252,8 @@ def _notices(installation: Installation) -> Notices | None:
 
 def _surround(app: FastAPI, installation: Installation, spans: Traces | None) -> None:
     """What every request passes on its way in and every answer on its way out; what is added last is outermost."""
-    settings, door = installation.settings, installation.address.removeprefix("unix:")
+    settings = installation.settings
+    doors = frozenset(one.removeprefix("unix:") for one in (installation.address, installation.services))
     limits = {"": settings.max_body, "/api/v1/code/": settings.max_archive + code.TAR_OVERHEAD}
     app.add_middleware(cast(Any, Edge), limits=limits)
     if allowed := origins(settings.origins):
@@ -260,8 +265,8 @@ def _surround(app: FastAPI, installation: Installation, spans: Traces | None) ->
             expose_headers=CORS_EXPOSED,
         )
     if settings.rate_per_key or settings.rate_per_address:
-        app.add_middleware(cast(Any, Rates), settings=settings, door=door)
-    app.add_middleware(cast(Any, Hosts), settings=settings, door=door)
+        app.add_middleware(cast(Any, Rates), settings=settings, doors=doors)
+    app.add_middleware(cast(Any, Hosts), settings=settings, doors=doors)
     if settings.trusted_proxies:
         app.add_middleware(cast(Any, Proxies), trusted=settings.trusted_proxies)
     app.add_middleware(cast(Any, Watch), metrics=installation.metrics, each=settings.log_requests, traces=spans)

@@ -1,4 +1,4 @@
-"""Where the server listens: the owner's socket, and a port of TCP with or without TLS."""
+"""Where the server listens: the owner's socket, that of services, and a port of TCP with or without TLS."""
 
 from __future__ import annotations
 
@@ -89,6 +89,23 @@ def unix_socket(path: Path, home: Path) -> socket.socket:
         door.bind(str(path))
     finally:
         os.umask(before)
+    door.listen(512)
+    door.setblocking(False)
+    return door
+
+
+def services_socket(path: Path, home: Path) -> socket.socket:
+    """The services' door: whoever comes through it is nobody without a token.
+
+    Its directory holds nothing else, and may be shown to containers, whose users are not ours: on this machine the one above
+    it keeps all others out.
+    """
+    claim_directory(path.parent.parent, str(home))
+    path.parent.mkdir(mode=0o755, exist_ok=True)
+    path.unlink(missing_ok=True)
+    door = socket.socket(socket.AF_UNIX)
+    door.bind(str(path))
+    path.chmod(0o666)
     door.listen(512)
     door.setblocking(False)
     return door

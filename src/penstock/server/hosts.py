@@ -19,9 +19,9 @@ _ONCE = frozenset((b"host", b"authorization", b"content-length", b"content-type"
 
 
 class Hosts:
-    """ASGI middleware. `door` is the path of the owner's socket, which no web page can reach."""
+    """ASGI middleware. `doors` are the paths of sockets of this machine, which no web page can reach."""
 
-    def __init__(self, app: ASGIApp, *, settings: Settings, door: str) -> None:
+    def __init__(self, app: ASGIApp, *, settings: Settings, doors: frozenset[str]) -> None:
         self._app = app
         self._names = {
             "localhost",
@@ -29,7 +29,7 @@ class Hosts:
             *_own_names(),
             *(one.lower() for one in listed(settings.hosts)),
         }
-        self._door = (door, None)
+        self._doors = {(door, None) for door in doors}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand on what is meant for this server."""
@@ -48,7 +48,7 @@ class Hosts:
                 seen.add(name)
                 if name == b"host":
                     host = value
-        if scope.get("server") == self._door:
+        if scope.get("server") in self._doors:
             return None
         match = _HOST.fullmatch(host)
         if match is None:

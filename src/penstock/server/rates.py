@@ -52,17 +52,17 @@ class Buckets:
 
 
 class Rates:
-    """ASGI middleware. The owner's socket, whose path is `door`, has no limit. A refused request has no effect at all."""
+    """ASGI middleware. Sockets of this machine, whose paths are `doors`, have no limit. A refused request has no effect at all."""
 
-    def __init__(self, app: ASGIApp, *, settings: Settings, door: str) -> None:
+    def __init__(self, app: ASGIApp, *, settings: Settings, doors: frozenset[str]) -> None:
         self._app = app
         self._keys = Buckets(settings.rate_per_key, settings.rate_burst)
         self._addresses = Buckets(settings.rate_per_address, settings.rate_burst)
-        self._door = (door, None)
+        self._doors = {(door, None) for door in doors}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand on what comes within the limits."""
-        if scope["type"] == "http" and scope.get("server") != self._door and (wait := self._wait(scope)):
+        if scope["type"] == "http" and scope.get("server") not in self._doors and (wait := self._wait(scope)):
             seconds = math.ceil(wait)
             error = TooManyRequests(f"Too many requests: again in {seconds} s.", headers={"Retry-After": str(seconds)})
             await response(error, scope["path"])(scope, receive, send)

@@ -17,6 +17,7 @@ class Yard:
         self.plans: dict[str, Plan] = {}
         self.broken = False
         self.applied = 0
+        self.held = True
 
     def apply(self, plan: Plan) -> None:
         if self.broken:
@@ -28,7 +29,7 @@ class Yard:
         plan = self.plans.get(deployment_id)
         if plan is None:
             return Standing(state=DeploymentState.ABSENT)
-        return Standing(state=DeploymentState.RUNNING, url="http://yard", revision=plan.revision)
+        return Standing(state=DeploymentState.RUNNING, url="http://yard", revision=plan.revision, held=self.held)
 
     def logs(self, deployment_id: str, tail: int) -> list[str]:
         return []
@@ -60,6 +61,20 @@ def test_it_brings_up_what_is_wanted_and_tells_its_deployer_once(house: House, y
     for _ in range(3):
         assert not tender.tend()
     assert (found(house).state, found(house).url, yard.applied) == (DeploymentState.RUNNING, "http://yard", 1)
+
+
+def test_what_is_only_begun_is_told_again_by_who_tends_it_next(house: House, yard: Yard, tender: Tender) -> None:
+    yard.held = False
+    for _ in range(3):
+        tender.tend()
+    assert yard.applied == 1
+    after = Tender(house.here, lambda _: yard)
+    after.tend()
+    assert yard.applied == 2
+    yard.held = True
+    after.tend()
+    Tender(house.here, lambda _: yard).tend()
+    assert yard.applied == 2
 
 
 def test_it_brings_up_again_what_is_gone(house: House, yard: Yard, tender: Tender) -> None:

@@ -22,7 +22,7 @@ def status(*headers: tuple[str, str], hosts: str = "", server: tuple[str, int | 
 
     raw = [(name.encode(), value.encode("latin-1")) for name, value in headers]
     scope = {"type": "http", "method": "GET", "path": "/", "headers": raw, "server": server}
-    asyncio.run(Hosts(app, settings=Settings(hosts=hosts), door="/x/server.sock")(scope, None, send))  # type: ignore[arg-type]
+    asyncio.run(Hosts(app, settings=Settings(hosts=hosts), doors=frozenset({"/x/server.sock"}))(scope, None, send))  # type: ignore[arg-type]
     return int(sent[0]["status"])
 
 

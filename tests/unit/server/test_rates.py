@@ -61,7 +61,7 @@ def statuses(settings: Settings, requests: list[tuple[str, str | None]], door: b
         if message["type"] == "http.response.start":
             sent.append(message)
 
-    middleware = Rates(app, settings=settings, door="/sock")
+    middleware = Rates(app, settings=settings, doors=frozenset({"/sock"}))
     for address, key in requests:
         headers = [(b"authorization", key.encode())] if key else []
         server = ("/sock", None) if door else ("127.0.0.1", 1)
