@@ -307,6 +307,12 @@ def test_a_request_is_run_again_as_a_batch_run_here_or_on_another_version(site: 
     snapshot = running(site)["snapshot_id"]
     newer = site.ended(site.post(f"/runs/{run_id}/replay", {"snapshot_id": snapshot}, (200, 202))["id"])
     assert (newer["snapshot_id"], newer["outputs"]) == (snapshot, {"output": 6002})
+    options = ("--from-request", run_id, "--param", "more=4", "-o", "json")
+    shown = site.penstock("pipeline", "run", "served.py:served", *options, cwd=tmp_path)
+    mine = site.ended(json.loads(shown.stdout)["id"])
+    assert (mine["outputs"], mine["cause"]["replay_of"]) == ({"output": 6004}, run_id)
+    refused = site.penstock("pipeline", "snapshot", "run", snapshot, "--from-request", mine["name"], status=2)
+    assert f"is no request to a deployment. To start it again: penstock run replay {mine['name']}" in refused.stderr
 
 
 def test_who_comes_through_the_door_of_services_is_nobody_without_a_token(site: Site) -> None:

@@ -55,6 +55,10 @@ RequirementsOption = Annotated[
     ),
 ]
 PythonOption = Annotated[str | None, typer.Option("--python", help="Versions of Python that will do: '>=3.11'.")]
+FromRequestOption = Annotated[
+    str | None,
+    typer.Option("--from-request", metavar="RUN_ID", help="With the values of this request to a deployment."),
+]
 RunNameOption = Annotated[str | None, typer.Option("--run-name", help="The name of the run.")]
 CallbackUrlOption = Annotated[
     str | None, typer.Option("--callback-url", metavar="URL", help="Post the end of the run to this address, signed.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Unpack
 
 import typer
 
@@ -18,6 +18,7 @@ from penstock.cli.options import (
     CallbackUrlOption,
     ConfigOption,
     CursorOption,
+    FromRequestOption,
     FrozenConfigOption,
     KeyOption,
     OutputOption,
@@ -42,7 +43,9 @@ from penstock.cli.progress import launched
 from penstock.cli.templates import show_template
 from penstock.client.client import Client
 from penstock.client.deployments import PATIENCE
-from penstock.errors import PenstockError
+from penstock.client.runs import Again
+from penstock.errors import InvalidInput, PenstockError
+from penstock.model.run import Run
 from penstock.model.snapshot import Snapshot
 
 app = group()
@@ -85,6 +88,7 @@ def run_pipeline(
     config: ConfigOption = None,
     run_name: RunNameOption = None,
     idempotency_key: KeyOption = None,
+    from_request: FromRequestOption = None,
     while_running: WhileRunningOption = None,
     callback_url: CallbackUrlOption = None,
     wait: WaitOption = True,
@@ -94,7 +98,7 @@ def run_pipeline(
     client, snapshot = Client(), _pipeline(source).create_snapshot()
     given = collect(lambda: snapshot.content, params=param, step_params=step_param, config=config, run_name=run_name)
     key = keyed(idempotency_key, while_running)
-    run = client.snapshots.run(snapshot.id, idempotency_key=key, callback_url=callback_url, **given)
+    run = _started(client, snapshot, from_request, idempotency_key=key, callback_url=callback_url, **given)
     launched(client, run, output, wait=wait)
 
 
@@ -220,6 +224,7 @@ def run_snapshot(
     config: ConfigOption = None,
     run_name: RunNameOption = None,
     idempotency_key: KeyOption = None,
+    from_request: FromRequestOption = None,
     while_running: WhileRunningOption = None,
     callback_url: CallbackUrlOption = None,
     wait: WaitOption = True,
@@ -230,8 +235,20 @@ def run_snapshot(
     found = client.snapshots.get(snapshot)
     given = collect(lambda: found.content, params=param, step_params=step_param, config=config, run_name=run_name)
     key = keyed(idempotency_key, while_running)
-    run = client.snapshots.run(found.id, idempotency_key=key, callback_url=callback_url, **given)
+    run = _started(client, found, from_request, idempotency_key=key, callback_url=callback_url, **given)
     launched(client, run, output, wait=wait)
+
+
+def _started(client: Client, snapshot: Snapshot, request: str | None, **how: Unpack[Again]) -> Run:
+    """A run of the snapshot: with the values of a request to a deployment, where one is named, and what is given over them."""
+    if request is None:
+        return client.snapshots.run(snapshot.id, **how)
+    asked = client.runs.get(request)
+    if asked.cause.kind != "deployment":
+        raise InvalidInput(
+            f"Run {asked.name} is no request to a deployment. To start it again: penstock run replay {asked.name}"
+        )
+    return client.runs.replay(asked, snapshot_id=snapshot.id, **how)
 
 
 def _pipeline(source: str, config: Path | None = None) -> Pipeline:
