@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
+from penstock.cli import trials
 from penstock.cli.inputs import parse
 from penstock.cli.options import CursorOption, OutputOption, ParamOption, PipelineFilter, Reference, SizeOption, group
 from penstock.cli.output import Column, Output, done, say, show_list, show_record
@@ -19,6 +19,7 @@ from penstock.model.deployment import Deployment, NewDeployment
 app = group()
 key_app = group()
 app.add_typer(key_app, name="key", help="Keys of its callers.")
+app.add_typer(trials.app)
 
 _COLUMNS = (
     Column("NAME", lambda one: one.name),
@@ -32,18 +33,6 @@ _COLUMNS = (
 TimeoutOption = Annotated[float, typer.Option("--timeout", "-t", min=0, help="Seconds to wait for it; 0: do not wait.")]
 KeyOption = Annotated[
     str | None, typer.Option("--key", envvar="PENSTOCK_DEPLOYMENT_KEY", help="A key of the deployment.")
-]
-
-DeployerOption = Annotated[
-    str | None, typer.Option("--deployer", help="Where it runs: `local`, `docker`. By default as the stack says.")
-]
-DeployerOptions = Annotated[
-    list[str],
-    typer.Option(
-        "--deployer-option",
-        metavar="NAME=VALUE",
-        help="An option of the deployer; the value is JSON, or text. May be given repeatedly.",
-    ),
 ]
 
 SubmittedArgument = Annotated[str, typer.Argument(help="The id that `invoke --no-wait` has shown.", show_default=False)]
@@ -236,20 +225,6 @@ def waited(made: NewDeployment, timeout: float) -> NewDeployment:
     if not timeout:
         return made
     return NewDeployment(deployment=Client().deployments.wait(made.deployment.id, timeout), key=made.key)
-
-
-def options_of(given: list[str]) -> dict[str, Any]:
-    """Options of a deployer, as they are given one by one."""
-    options: dict[str, Any] = {}
-    for item in given:
-        name, found, value = item.partition("=")
-        if not found or not name:
-            raise typer.BadParameter(f"'{item}': expected NAME=VALUE.", param_hint="--deployer-option")
-        try:
-            options[name] = json.loads(value)
-        except ValueError:
-            options[name] = value
-    return options
 
 
 def show_deployment(made: NewDeployment, output: Output) -> None:

@@ -23,6 +23,7 @@ from penstock.client.snapshots import Snapshots
 from penstock.client.stacks import Stacks
 from penstock.client.templates import TemplateFilter, Templates
 from penstock.client.transport import Transport
+from penstock.client.trials import Trials
 from penstock.client.trusts import Trusts
 from penstock.client.users import Users
 from penstock.errors import InvalidInput, fault
@@ -64,6 +65,7 @@ class Client:
         self.accounts = Accounts(connection)
         self.stacks = Stacks(connection)
         self.deployments = Deployments(connection)
+        self.trials = Trials(connection, self.deployments)
         self.decisions = Decisions(connection)
         self.callbacks = Callbacks(connection)
         self.audit = Audit(connection)

@@ -71,6 +71,13 @@ def proved(who: Principal) -> None:
         current.who, current.changing = who, True
 
 
+def decided(action: str) -> None:
+    """Somebody who reports has made a decision of this name: what is written next takes the entry along."""
+    current = deed.get()
+    if current is not None:
+        current.action, current.changing = action, True
+
+
 @contextmanager
 def aside(installation: Installation) -> Iterator[WriteSession]:
     """A transaction beside the request: it may be refused all the same."""

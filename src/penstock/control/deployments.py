@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 
-from penstock.control import snapshots
+from penstock.control import companions, snapshots
 from penstock.control.installation import Installation, now
 from penstock.control.stacks import shared_secrets
 from penstock.errors import Conflict, InvalidInput, NotFound, Unauthenticated, fault
@@ -67,10 +67,7 @@ def deploy(ws: WriteSession, installation: Installation, wish: Wish) -> NewDeplo
     meant, or for a snapshot without code.
     """
     check_name(wish.name, what="deployment")
-    content = wish.snapshot.content
-    if not wish.snapshot.runnable:
-        raise Conflict(f"This snapshot cannot be served: {content.code_note or 'its code was not archived'}.")
-    own = content.given.settings.deployment or content.configuration.settings.deployment or DeploymentSettings()
+    content = check_servable(wish.snapshot).content
     known, at = deployments.find(ws, wish.name), now()
     if known is None or known.wanted == "deleted":
         if known is not None:
@@ -84,7 +81,7 @@ def deploy(ws: WriteSession, installation: Installation, wish: Wish) -> NewDeplo
             deployer=wish.deployer
             or stacks.get(ws, content.stack).components.get("deployer")
             or Component(flavor="local"),
-            settings=wish.settings or own,
+            settings=wish.settings or own_settings(wish.snapshot),
             tags=tuple(check_name(tag, what="tag", at="/tags") for tag in dict.fromkeys(wish.tags)),
             created=at,
             updated=at,
@@ -92,16 +89,46 @@ def deploy(ws: WriteSession, installation: Installation, wish: Wish) -> NewDeplo
         deployments.insert(ws, made)
         _add_revision(ws, made, at)
     else:
-        made = _updated(ws, known, wish, own, at)
+        made = _updated(ws, companions.check_own(known), wish, at)
     key = _first_key(ws, made, wish, at)
     if key is not None and not made.auth:
         made = _anew(replace(made, auth=True), at)
         deployments.save(ws, made)
-    _tell(ws, installation)
+    tell(ws, installation)
     return NewDeployment(deployment=made, key=key)
 
 
-def _updated(ws: WriteSession, known: Deployment, wish: Wish, own: DeploymentSettings, at: datetime) -> Deployment:
+def check_servable(snapshot: Snapshot) -> Snapshot:
+    """The snapshot, if it can be served. Raises `Conflict`."""
+    if not snapshot.runnable:
+        raise Conflict(f"This snapshot cannot be served: {snapshot.content.code_note or 'its code was not archived'}.")
+    return snapshot
+
+
+def own_settings(snapshot: Snapshot) -> DeploymentSettings:
+    """What a snapshot says of its deployments."""
+    content = snapshot.content
+    return content.given.settings.deployment or content.configuration.settings.deployment or DeploymentSettings()
+
+
+def settings_for(known: Deployment, snapshot: Snapshot, given: DeploymentSettings | None) -> DeploymentSettings:
+    """The settings with which a deployment serves a snapshot: those that are given; or those that it has, for what it serves."""
+    return given or (known.settings if snapshot.id == known.snapshot_id else own_settings(snapshot))
+
+
+def serving(known: Deployment, snapshot: Snapshot, settings: DeploymentSettings) -> Deployment:
+    """The deployment as it serves this."""
+    return replace(
+        known,
+        pipeline_id=snapshot.pipeline_id,
+        pipeline_name=snapshot.content.pipeline,
+        snapshot_id=snapshot.id,
+        settings=settings,
+        wanted="running",
+    )
+
+
+def _updated(ws: WriteSession, known: Deployment, wish: Wish, at: datetime) -> Deployment:
     if not wish.update:
         raise Conflict(
             f"There is already a deployment named '{known.name}'. Say that you mean to update it (--update)."
@@ -109,24 +136,16 @@ def _updated(ws: WriteSession, known: Deployment, wish: Wish, own: DeploymentSet
     if wish.deployer is not None and wish.deployer != known.deployer:
         mistake = fault("/deployer", "A deployment stays where it is. Delete it, or give another name.")
         raise InvalidInput("The deployer of a deployment cannot be changed.", errors=[mistake])
-    same = wish.snapshot.id == known.snapshot_id
-    settings = wish.settings or (known.settings if same else own)
+    settings = settings_for(known, wish.snapshot, wish.settings)
     tags = tuple(dict.fromkeys((*known.tags, *(check_name(tag, what="tag", at="/tags") for tag in wish.tags))))
-    changed = replace(
-        known,
-        pipeline_id=wish.snapshot.pipeline_id,
-        pipeline_name=wish.snapshot.content.pipeline,
-        snapshot_id=wish.snapshot.id,
-        settings=settings,
-        tags=tags,
-        wanted="running",
-    )
+    changed = replace(serving(known, wish.snapshot, settings), tags=tags)
     if changed == known:
         if known.state is DeploymentState.ERROR:
             known = _anew(known, at)
             deployments.save(ws, known)
         return known
-    return _next(ws, replace(changed, updated=at), at)
+    companions.supersede(ws, known.id, "The deployment was updated.")
+    return next_revision(ws, changed, at)
 
 
 def _anew(known: Deployment, at: datetime) -> Deployment:
@@ -134,7 +153,7 @@ def _anew(known: Deployment, at: datetime) -> Deployment:
     return replace(known, state=DeploymentState.PENDING, reason=None, updated=at)
 
 
-def _next(ws: WriteSession, changed: Deployment, at: datetime, note: str | None = None) -> Deployment:
+def next_revision(ws: WriteSession, changed: Deployment, at: datetime, note: str | None = None) -> Deployment:
     """The deployment under its next revision number."""
     number = deployments.last_revision(ws, changed.id) + 1
     changed = _anew(replace(changed, revision=number), at)
@@ -147,7 +166,7 @@ def roll_back(
     ws: WriteSession, installation: Installation, reference: str, *, to: int | None = None, why: str | None = None
 ) -> Deployment:
     """Serve again what was served before: under the number `to`, or under the last one that was something else."""
-    known = _live(ws, reference)
+    known = live(ws, reference)
     if to is None:
         earlier = [one for one in deployments.revisions(ws, known.id) if one.number < known.revision]
         other = [one for one in earlier if (one.snapshot_id, one.settings) != (known.snapshot_id, known.settings)]
@@ -157,45 +176,50 @@ def roll_back(
     past = deployments.revision(ws, known.id, to)
     changed = replace(known, snapshot_id=past.snapshot_id, settings=past.settings, wanted="running")
     told = f"Back to revision {to}." + (f" {why}" if why else "")
-    made = _next(ws, changed, now(), told)
-    _tell(ws, installation)
+    companions.supersede(ws, known.id, "The deployment was rolled back.")
+    made = next_revision(ws, changed, now(), told)
+    tell(ws, installation)
     return made
 
 
 def provision(ws: WriteSession, installation: Installation, reference: str) -> Deployment:
     """Have it run, if it does not."""
-    return _want(ws, installation, _live(ws, reference), running=True)
+    return _want(ws, installation, live(ws, reference), running=True)
 
 
 def deprovision(ws: WriteSession, installation: Installation, reference: str) -> Deployment:
     """Take it down; its record stays, and so do its keys."""
-    return _want(ws, installation, _live(ws, reference), running=False)
+    return _want(ws, installation, live(ws, reference), running=False)
 
 
 def _want(ws: WriteSession, installation: Installation, known: Deployment, *, running: bool) -> Deployment:
     wanted = replace(known, wanted="running" if running else "absent", updated=now())
     if wanted.wanted == known.wanted:
         return known
+    if not running:
+        companions.supersede(ws, known.id, "The deployment was taken down.")
     wanted = replace(wanted, state=DeploymentState.PENDING, reason=None)
     deployments.save(ws, wanted)
-    _tell(ws, installation)
+    tell(ws, installation)
     return wanted
 
 
 def delete(ws: WriteSession, installation: Installation, reference: str, *, force: bool = False) -> None:
     """Take it down and remove its record; with `force` the record is removed now, whatever its deployer makes of it."""
-    known = deployments.get(ws, reference)
+    known = companions.check_own(deployments.get(ws, reference))
+    companions.supersede(ws, known.id, "The deployment was deleted.")
     deployments.save(ws, replace(known, wanted="deleted", updated=now()))
     if force:
         deployments.remove(ws, known.id)
-    _tell(ws, installation)
+    tell(ws, installation)
 
 
-def _live(ws: WriteSession, reference: str) -> Deployment:
+def live(ws: WriteSession, reference: str) -> Deployment:
+    """The deployment, to be changed. Raises `NotFound` for one that is on its way out, `Conflict` for a companion."""
     known = deployments.get(ws, reference)
     if known.wanted == "deleted":
         raise NotFound(f"There is no deployment '{reference}' any more: it is being deleted.")
-    return known
+    return companions.check_own(known)
 
 
 def _add_revision(ws: WriteSession, made: Deployment, at: datetime, note: str | None = None) -> None:
@@ -205,7 +229,8 @@ def _add_revision(ws: WriteSession, made: Deployment, at: datetime, note: str | 
     deployments.add_revision(ws, made.id, revision)
 
 
-def _tell(ws: WriteSession, installation: Installation) -> None:
+def tell(ws: WriteSession, installation: Installation) -> None:
+    """Have somebody see to the deployments, as soon as this is stored."""
     ws.after_commit(lambda: installation.bell.ring(CHANGED))
 
 
@@ -214,7 +239,7 @@ def _tell(ws: WriteSession, installation: Installation) -> None:
 
 def create_key(ws: WriteSession, installation: Installation, reference: str, name: str) -> NewDeploymentKey:
     """A new key for callers. Its text is in the answer and nowhere else."""
-    known = _live(ws, reference)
+    known = live(ws, reference)
     made = _new_key(ws, known, check_name(name, what="key"), None, now())
     _keys_changed(ws, installation, known, auth=True)
     return made
@@ -224,7 +249,7 @@ def rotate_key(
     ws: WriteSession, installation: Installation, reference: str, name: str, *, retain_minutes: float = 0
 ) -> NewDeploymentKey:
     """A new text for a key; the old one holds for `retain_minutes` more."""
-    known, at = _live(ws, reference), now()
+    known, at = live(ws, reference), now()
     deployments.drop_retired_keys(ws, known.id, at)
     if not deployments.retire_key(ws, known.id, name, at + timedelta(minutes=retain_minutes)):
         raise NotFound(f"Deployment '{known.name}' has no key '{name}' in force.")
@@ -235,7 +260,7 @@ def rotate_key(
 
 def revoke_key(ws: WriteSession, installation: Installation, reference: str, name: str) -> None:
     """Put a key out of force. Without any key left nobody is let in: to open a deployment is said otherwise."""
-    known = _live(ws, reference)
+    known = live(ws, reference)
     if not deployments.revoke_key(ws, known.id, name):
         raise NotFound(f"Deployment '{known.name}' has no key '{name}'.")
     _keys_changed(ws, installation, known, auth=known.auth)
@@ -243,7 +268,7 @@ def revoke_key(ws: WriteSession, installation: Installation, reference: str, nam
 
 def _keys_changed(ws: WriteSession, installation: Installation, known: Deployment, *, auth: bool) -> None:
     deployments.save(ws, replace(known, auth=auth, updated=now()))
-    _tell(ws, installation)
+    tell(ws, installation)
 
 
 def _first_key(ws: WriteSession, made: Deployment, wish: Wish, at: datetime) -> str | None:
@@ -275,6 +300,9 @@ def plan(rs: ReadSession, installation: Installation, known: Deployment) -> Plan
     settings, snapshot = installation.settings, snapshots.get(rs, known.snapshot_id)
     stack = stacks.get(rs, snapshot.content.stack)
     keys = deployments.digests(rs, known.id)
+    seat = None
+    if known.companion_of is not None:
+        seat, keys = companions.seat(rs, known), companions.digests(installation, known.id)
     return Plan(
         deployment_id=known.id,
         deployment_name=known.name,
@@ -285,6 +313,7 @@ def plan(rs: ReadSession, installation: Installation, known: Deployment) -> Plan
         auth=known.auth or known.settings.auth == "server",
         host=known.settings.uvicorn_host,
         port=known.settings.uvicorn_port,
+        seat=seat,
         home=str(settings.home),
         server=installation.services or installation.address,
         token=installation.signer.sign("deployment", known.id, lifetime=TOKEN_LIFETIME),
@@ -324,6 +353,7 @@ def authenticate(installation: Installation, token: str) -> Principal:
 def take_in(ws: WriteSession, installation: Installation, reference: str, served: Sequence[ServedRun]) -> TakenIn:
     """Keep the runs that a service has carried out. Those that are known already change nothing."""
     known = deployments.get(ws, reference)
+    seat = companions.seat_if_any(ws, known)
     fresh = {one.id: one for one in served}
     ids, _ = runs.taken(ws, list(fresh), [])
     fresh = {one: run for one, run in fresh.items() if one not in ids}
@@ -332,7 +362,7 @@ def take_in(ws: WriteSession, installation: Installation, reference: str, served
     for one in fresh.values():
         name = f"{one.name}-{one.id[-8:]}" if one.name in names else one.name
         names.add(name)
-        made[one.id] = _folded(known, one, name)
+        made[one.id] = _folded(known, one, name, companions.cause(known, seat, one.mirror_of))
     runs.insert_ended(ws, [one.run for one in made.values()])
     runs.save_steps(ws, [step for one in made.values() for step in one.steps.values()])
     _keep_artifacts(ws, fresh)
@@ -343,7 +373,7 @@ def take_in(ws: WriteSession, installation: Installation, reference: str, served
     return TakenIn(new=len(fresh), known=len(served) - len(fresh))
 
 
-def _folded(known: Deployment, one: ServedRun, name: str) -> Progress:
+def _folded(known: Deployment, one: ServedRun, name: str, cause: Cause) -> Progress:
     """The run as its events leave it. One whose events do not add up has failed, and says so."""
     run = Run(
         id=one.id,
@@ -355,7 +385,7 @@ def _folded(known: Deployment, one: ServedRun, name: str) -> Progress:
         parameters=one.parameters,
         origins=one.origins,
         configuration=PipelineRunConfiguration(),
-        cause=Cause(kind="deployment", account=known.name, deployment=known.name, deployment_id=known.id),
+        cause=cause,
         tags=one.tags,
         fence=1,
         created=one.created,

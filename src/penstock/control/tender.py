@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from penstock.control import deployments as control
+from penstock.control import trials
 from penstock.control.background import Background
 from penstock.control.installation import Installation, now
 from penstock.errors import PenstockError
@@ -61,6 +62,7 @@ class Tender(Background):
         with self._installation.db.read() as session:
             known = deployments.tended(session)
         moving = [self._safely(one, applied) for one, applied in known]
+        trials.settle(self._installation)
         return any(moving)
 
     def _on_duty(self) -> bool:

@@ -11,6 +11,7 @@ from penstock.model.deployment_settings import DeploymentSettings
 from penstock.model.run import Event
 from penstock.model.snapshot import Snapshot
 from penstock.model.stack import Component
+from penstock.model.trial import Seat
 
 
 class DeploymentState(StrEnum):
@@ -64,6 +65,9 @@ class Deployment:
     """Whether callers need a key."""
 
     tags: tuple[str, ...] = ()
+    companion_of: str | None = None
+    """Of one that serves the candidate of a trial: the deployment that is asked."""
+
     created: datetime
     updated: datetime
 
@@ -154,6 +158,9 @@ class Plan:
 
     host: str = "127.0.0.1"
     port: int = 0
+    seat: Seat | None = None
+    """Of a companion: for whom it answers. Nobody else calls it, so it need not be reachable from further away than that."""
+
     home: str
     """Directory for code and files of the machine of the service."""
 
@@ -183,6 +190,9 @@ class ServedRun:
     parameters: dict[str, Any] = field(default_factory=dict)
     origins: dict[str, str] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
+    mirror_of: str | None = None
+    """Of a copy: the run of the request that it is a copy of."""
+
     created: datetime
     events: tuple[Event, ...] = ()
 

@@ -99,6 +99,9 @@ class Cause:
     """Of a request to a deployment: its name."""
 
     deployment_id: str | None = None
+    mirror_of: str | None = None
+    """Of a copy of a request, made for a trial: the run of that request."""
+
     replay_of: str | None = None
     """Of a replay: the id of the run that it is like."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from penstock.model.deployment_settings import DeploymentSettings
 from penstock.serve import answers, description, extensions, playground
 from penstock.serve.callers import Callers
 from penstock.serve.endpoints import Endpoints
+from penstock.serve.liaison import Liaison
 from penstock.serve.messages import Handler
 from penstock.serve.service import Service
 from penstock.version import VERSION
@@ -144,12 +146,15 @@ def create_app(
             about.get("failed", _ignore)(error)
             raise
         endpoints.bind(service)
+        liaison = _liaison(service, endpoints)
         try:
             yield
         finally:
             endpoints.leave()
             await loop.run_in_executor(None, service.close)
             await endpoints.close()
+            if liaison is not None:
+                await loop.run_in_executor(None, liaison.close)
 
     app = FastAPI(
         title=settings.app_title or about["title"],
@@ -187,6 +192,15 @@ def create_app(
     if "SECURE_HEADERS" in settings.include_default_middleware:
         outer = FixedHeaders(outer, settings.secure_headers.headers(), _pages(settings))
     return outer
+
+
+def _liaison(service: Service, endpoints: Endpoints) -> Liaison | None:
+    """What has the service take part in trials: there are none without a server, and none of a companion."""
+    if not service.plan.server or service.plan.seat is not None:
+        return None
+    made = Liaison(service, endpoints, partial(setattr, endpoints, "contest"))
+    made.start()
+    return made
 
 
 _DOCS = (

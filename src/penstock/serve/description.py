@@ -106,6 +106,7 @@ def _paths(settings: DeploymentSettings, keyed: dict[str, Any]) -> dict[str, Any
         }
         stream = {"description": "Events `item` and `result`.", "content": {"text/event-stream": {"schema": _EVENT}}}
         paths[invoke] = _post("invoke", "Run the pipeline and answer with its outputs", {"200": result} | failed, keyed)
+        paths[invoke]["post"]["parameters"] = [_STICKY]
         paths[f"{invoke}/stream"] = _post(
             "invoke_stream", "The same; what steps yield comes as it is made", {"200": stream}, keyed
         )
@@ -165,6 +166,12 @@ _WAIT = {
     "name": "Prefer",
     "in": "header",
     "description": "`wait=N`: answer when it has ended, or after N seconds.",
+    "schema": _TEXT,
+}
+_STICKY = {
+    "name": "Penstock-Sticky-Key",
+    "in": "header",
+    "description": "During a canary: requests with the same key are answered by the same snapshot.",
     "schema": _TEXT,
 }
 _KEY = {

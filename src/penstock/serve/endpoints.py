@@ -12,12 +12,15 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from penstock.errors import InvalidInput, MalformedRequest, Unavailable, fault
+from penstock.ids import is_id
 from penstock.model.deployment_settings import PATHS, DeploymentSettings
 from penstock.model.strict_json import loads
+from penstock.model.trial import MIRROR_OF, Seat
 from penstock.serve import answers
 from penstock.serve.backlog import Backlog
+from penstock.serve.contest import Contest
 from penstock.serve.jobs import Job, Result
-from penstock.serve.messages import Handler, body_of, respond
+from penstock.serve.messages import Handler, body_of, left, respond
 from penstock.serve.service import Service
 from penstock.serve.submit import Submit
 
@@ -35,14 +38,18 @@ class Endpoints:
         self._service: Service | None = None
         self._gone = settings.on_disconnect == "cancel"
         self._about: dict[str, Any] = {}
+        self._seat: Seat | None = None
+        self.contest: Contest | None = None
+        """The trial that is on."""
 
     def bind(self, service: Service) -> None:
         """From now on these requests are for this service."""
         plan = service.plan
         names = plan.snapshot.names
+        self._seat = seat = plan.seat
         self._about = {
-            "deployment_id": plan.deployment_id,
-            "deployment_name": plan.deployment_name,
+            "deployment_id": plan.deployment_id if seat is None else seat.deployment_id,
+            "deployment_name": plan.deployment_name if seat is None else seat.deployment_name,
             "snapshot_id": plan.snapshot.id,
             "snapshot_name": names[0] if names else None,
             "pipeline_name": service.pipeline_name,
@@ -101,12 +108,33 @@ class Endpoints:
     # Requests
 
     async def _invoke(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = await body_of(receive, self._settings.max_body)
+        if self.contest is not None:
+            await self.contest.invoke(scope, receive, send, body)
+            return
+        result = await self.own(scope, body, receive)
+        await respond(send, result.status, answers.JSON, self.envelope(result))
+
+    async def own(self, scope: Scope, body: bytes, receive: Receive) -> Result:
+        """Carry out a request here. Raises what refuses it."""
         service = self.service
-        job = Job(service, service.inputs.read(await body_of(receive, self._settings.max_body)))
-        result = await service.answered(job, partial(_left, receive) if self._gone else None)
+        job = Job(service, service.inputs.read(body))
+        if self._seat is not None:
+            job.recording.mirror_of = _copied(scope)
+        result = await service.answered(job, partial(left, receive) if self._gone else None)
         if result.refused is not None:
             raise result.refused
-        await respond(send, result.status, answers.JSON, self.envelope(result))
+        return result
+
+    @property
+    def heeds_callers(self) -> bool:
+        """Whether work is stopped whose caller hangs up."""
+        return self._gone
+
+    @property
+    def snapshot_id(self) -> str:
+        """What is served."""
+        return str(self._about["snapshot_id"])
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Server-sent events: an `item` for each item of a step that yields, and at the end the `result`."""
@@ -119,7 +147,7 @@ class Endpoints:
             loop.call_soon_threadsafe(items.put_nowait, _event("item", told))
 
         job = Job(service, wanted, heard=heard)
-        working = loop.create_task(service.answered(job, partial(_left, receive)))
+        working = loop.create_task(service.answered(job, partial(left, receive)))
         working.add_done_callback(lambda _: items.put_nowait(None))
         begun = False
         while (told := await items.get()) is not None:
@@ -242,6 +270,13 @@ class Endpoints:
         )
 
 
+def _copied(scope: Scope) -> str | None:
+    """The run that a request is a copy of. Only the deployment of a companion gets this far there."""
+    name = MIRROR_OF.encode()
+    told = next((value.decode("latin-1") for key, value in scope["headers"] if key == name), "")
+    return told if is_id(told) else None
+
+
 def _requests(body: bytes, most: int) -> list[Any]:
     try:
         given = loads(body)
@@ -257,14 +292,8 @@ def _requests(body: bytes, most: int) -> list[Any]:
     return requests
 
 
-async def _left(receive: Receive) -> None:
-    """Return when the caller has hung up."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
 async def _set_when_left(receive: Receive, gone: asyncio.Event) -> None:
-    await _left(receive)
+    await left(receive)
     gone.set()
 
 

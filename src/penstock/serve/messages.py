@@ -34,3 +34,9 @@ async def respond(send: Send, status: int, headers: Headers, body: bytes) -> Non
     length = (b"content-length", str(len(body)).encode())
     await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
     await send({"type": "http.response.body", "body": body})
+
+
+async def left(receive: Receive) -> None:
+    """Return when the caller has hung up."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -36,6 +36,7 @@ class Recording:
         "events",
         "id",
         "lines",
+        "mirror_of",
         "name",
         "origins",
         "parameters",
@@ -49,6 +50,7 @@ class Recording:
         self.parameters: dict[str, Any] = {}
         self.origins: dict[str, str] = {}
         self.tags: tuple[str, ...] = ()
+        self.mirror_of: str | None = None
         self.events: list[tuple[float, EventType, dict[str, Any]]] = []
         self.lines: list[tuple[float, Stream, str, str | None]] = []
         self._begun: dict[tuple[str | None, Stream, int], str] = {}
@@ -126,6 +128,7 @@ class Recording:
             "parameters": self.parameters,
             "origins": self.origins,
             "tags": self.tags,
+            "mirror_of": self.mirror_of,
             "created": _moment(self.created),
             "events": events,
         }

@@ -50,6 +50,7 @@ from penstock.server.routes import (
     service_accounts,
     sessions,
     step_runs,
+    trials,
     trusts,
     users,
 )
@@ -84,6 +85,7 @@ _NOUNS = (
     artifacts,
     stack_routes,
     deployments,
+    trials,
     service_accounts,
     users,
     sessions,

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, PrimaryKeyConstraint, String, Table, Text, text
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+    text,
+)
 
 from penstock.model.deployment import DeploymentState
 from penstock.model.deployment_settings import DeploymentSettings
+from penstock.model.likeness import Comparing
 from penstock.model.stack import Component
+from penstock.model.trial import Figures, Rule, TrialState
 from penstock.store.columns import Choice, Json, Time
 from penstock.store.parts import metadata
 
@@ -27,6 +41,8 @@ deployments = Table(
     Column("settings", Json(DeploymentSettings), nullable=False),
     Column("auth", Boolean, nullable=False),
     Column("tags", Json(tuple[str, ...]), nullable=False),
+    # No foreign key: it is taken down after the deployment that it belonged to.
+    Column("companion_of", String(36), nullable=True),
     Column("created", Time, nullable=False),
     Column("updated", Time, nullable=False),
     # Up to which change its deployer has been told.
@@ -62,5 +78,36 @@ deployment_keys = Table(
         unique=True,
         sqlite_where=text("valid_until IS NULL"),
         postgresql_where=text("valid_until IS NULL"),
+    ),
+)
+
+trials = Table(
+    "trials",
+    metadata,
+    Column("id", String(36), primary_key=True, nullable=False),
+    Column("deployment_id", String(36), ForeignKey("deployments.id", ondelete="CASCADE"), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("snapshot_id", String(36), ForeignKey("snapshots.id"), nullable=False),
+    Column("settings", Json(DeploymentSettings), nullable=False),
+    Column("share", Float, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("rule", Json(Rule), nullable=True),
+    Column("comparing", Json(Comparing), nullable=True),
+    Column("state", Choice(TrialState), nullable=False),
+    Column("reason", Json(str), nullable=True),
+    Column("companion_id", String(36), nullable=False, unique=True),
+    Column("promoted_to", Integer, nullable=True),
+    Column("created", Time, nullable=False),
+    Column("updated", Time, nullable=False),
+    Column("ended", Time, nullable=True),
+    Column("figures", Json(Figures), nullable=False),
+    Index(None, "deployment_id", "id"),
+    # One at a time.
+    Index(
+        "uq_trials_deployment_id",
+        "deployment_id",
+        unique=True,
+        sqlite_where=text("ended IS NULL"),
+        postgresql_where=text("ended IS NULL"),
     ),
 )

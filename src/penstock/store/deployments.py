@@ -25,6 +25,7 @@ _INSERT_KEY = into(deployment_keys)
 _ALL = select(*_DEPLOYMENT.columns)
 _BY_ID = _ALL.where(deployments.c.id == bindparam("ref"))
 _BY_NAME = _ALL.where(deployments.c.name == bindparam("ref"))
+_LISTED = _ALL.where(deployments.c.companion_of.is_(None))
 _UPDATE = update(deployments).where(deployments.c.id == bindparam("ref"))
 _SEE = _UPDATE.where(
     or_(
@@ -102,8 +103,8 @@ def page(
     pipeline: str | None = None,
     state: DeploymentState | None = None,
 ) -> Slice[Deployment]:
-    """Deployments, newest first."""
-    statement = _ALL
+    """Deployments, newest first; companions are seen with their trials."""
+    statement = _LISTED
     if name is not None:
         statement = statement.where(deployments.c.name == name)
     if pipeline is not None:

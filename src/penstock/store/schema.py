@@ -10,7 +10,7 @@ from penstock.errors import PenstockError
 from penstock.store import account_tables, deployment_tables, tables
 from penstock.store.parts import metadata
 
-HEAD = "0016"
+HEAD = "0017"
 """Revision of the newest migration; a test holds it against the scripts."""
 
 PAGES = (tables, account_tables, deployment_tables)

@@ -33,7 +33,7 @@ class LocalDeployer:
 
     A service listens on `address` and `port`; where one of them is not said, on the one of the deployment settings. Is the
     port taken, then with `allocate_port_if_busy` on the next of `port_range` that is free. It keeps its port. Other machines
-    are let in only where callers need a key.
+    are let in only where callers need a key. A companion listens on 127.0.0.1 only: whoever asks it is here.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class LocalDeployer:
 
     def apply(self, plan: Plan) -> None:
         """See `Deployer`."""
-        host = self._address or plan.host
+        host = "127.0.0.1" if plan.seat is not None else self._address or plan.host
         if not (plan.auth or _is_loopback(host)):
             raise InvalidInput(
                 f"A service on {host} is open to other machines: make it a key first, or leave it on 127.0.0.1.",
@@ -119,6 +119,8 @@ class LocalDeployer:
 
     def _wanted(self, plan: Plan) -> list[int]:
         port, allocate, low, high = self._ports
+        if plan.seat is not None:  # what is said of a port is said of the deployment that is asked
+            port, allocate = None, True
         first = port if port is not None else plan.port
         others = range(max(low, first) if low <= first <= high else low, high + 1)
         return [first, *others[:MOST_PORTS]] if allocate else [first]
