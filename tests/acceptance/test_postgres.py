@@ -407,7 +407,7 @@ def test_the_database_crashes_while_all_is_busy(replicas: Replicas, cluster: pos
 
 
 def test_a_rolling_restart_loses_nothing(replicas: Replicas, tmp_path: Path) -> None:
-    one, two = replicas(2, PENSTOCK_PARALLEL_RUNS="4")
+    one, two = replicas(2, PENSTOCK_PARALLEL_RUNS="4", PENSTOCK_LEASE="10")  # as it is where nobody says otherwise
     path, numbers = tmp_path / "witness", range(60)
     held = waiting(one, tmp_path / "held", number=5)
     clients = Clients([one, two], path)

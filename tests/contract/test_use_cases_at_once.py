@@ -207,12 +207,15 @@ def test_every_end_is_one_end_whoever_comes_with_it(daily: House) -> None:
         assert told[-1] == ends[0]
 
 
-def test_several_reapers_treat_each_lapsed_run_once(daily: House) -> None:
+def test_several_reapers_treat_each_lapsed_run_once(daily: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("penstock.control.reaper.HESITATION", 0.0)
     db = daily.here.db
     made = [start(daily).run.id for _ in range(20)]
     with db.write() as ws:
         stored.claim(ws, "server:gone", 20, now() - timedelta(seconds=60), at=now())
-    at_once(4, lambda _: Reaper(daily.here).reap())
+    reapers = [Reaper(daily.here) for _ in range(4)]
+    assert [one.reap() for one in reapers] == [0] * 4
+    at_once(4, lambda number: reapers[number].reap())
     assert states(daily) == [RunState.QUEUED] * 20
     with db.read() as rs:
         for run_id in made:

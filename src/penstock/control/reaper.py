@@ -14,7 +14,7 @@ from penstock.control.health import STALL
 from penstock.control.installation import Installation, now
 from penstock.errors import PenstockError
 from penstock.model.run import Failure, Run
-from penstock.store import callbacks, devices, runs, sessions, trusts, users
+from penstock.store import callbacks, devices, duties, runs, sessions, trusts, users
 from penstock.store.session import WriteSession
 
 FAR = 10
@@ -24,6 +24,9 @@ FARTHEST = timedelta(minutes=2)
 
 ABSENCE = 2
 """For so many leases more a run of another home may be unheard of: its server is perhaps starting again, or its clock is slow."""
+
+HESITATION = 0.2
+"""For this part of a lease more one of this home may be: what it was to be renewed by may wait behind a write that took long."""
 
 log = logging.getLogger("penstock.reaper")
 
@@ -39,32 +42,42 @@ class Reaper(Background):
         super().__init__(installation, "reaper")
         self._purged = time.monotonic()
         self._watched: dict[str, tuple[object, float]] = {}
-        """Runs of other homes whose lease has run out: what it is, and since when it is that."""
+        """Runs whose lease has run out: what it is, and since when it is that."""
 
     def reap(self) -> int:
-        """Treat every lapsed lease once; how many there were."""
+        """Treat every lease that has lapsed for good, once; how many there were."""
         with self._installation.db.read() as session:
             lapsed = runs.expired(session, now(), limit=1000)
-        lost = [run for run in lapsed if self._ours(run) or self._unrenewed(run)]
+        lost = [run for run in lapsed if self._unrenewed(run)]
         ids = {run.id for run in lapsed}
         self._watched = {run_id: seen for run_id, seen in self._watched.items() if run_id in ids}
+        if lost and not self._takes_in():
+            self._watched.clear()
+            return 0
         for run in lost:
             self._installation.db.do(partial(self._treat, run))
         return len(lost)
 
-    def _ours(self, run: Run) -> bool:
-        """Whether it is carried out in this home, or in none: then nobody but us has a word in it."""
-        home = (run.lease_owner or "").partition("@")[2]
-        return not home or self._installation.place == f"@{home}"
-
     def _unrenewed(self, run: Run) -> bool:
-        """Whether its lease is still the one that was seen some leases ago."""
+        """Whether its lease is still the one that was seen a while ago; longer, where it is carried out in another home."""
         seen = (run.fence, run.lease_expires)
         before, since = self._watched.get(run.id, (None, 0.0))
         if before != seen:
             self._watched[run.id] = (seen, time.monotonic())
             return False
-        return time.monotonic() - since > ABSENCE * self._installation.settings.lease
+        home = (run.lease_owner or "").partition("@")[2]
+        ours = not home or self._installation.place == f"@{home}"
+        return time.monotonic() - since > (HESITATION if ours else ABSENCE) * self._installation.settings.lease
+
+    def _takes_in(self) -> bool:
+        """Whether the store takes in without delay what it is told; heartbeats wait behind a write that does not end."""
+        begun, at = time.monotonic(), now()
+        with self._installation.db.write() as session:
+            duties.take(session, "reaper", f"home{self._installation.place}", at, at)
+        return self._promptly(begun)
+
+    def _promptly(self, begun: float) -> bool:
+        return time.monotonic() - begun < self._installation.settings.lease / 5
 
     def correct(self) -> None:
         """Bring what lies too far ahead back to now: a clock was ahead, and what it wrote would hold for as long as it was.
@@ -140,4 +153,4 @@ class Reaper(Background):
         except PenstockError as error:
             log.warning("the store does not answer, and no worker is heard of: %s", error.detail)
             return False
-        return time.monotonic() - begun < self._installation.settings.lease / 5
+        return self._promptly(begun)

@@ -6,6 +6,7 @@ import threading
 import time
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -13,10 +14,10 @@ from penstock.control import callbacks as registered
 from penstock.control import journal, runs
 from penstock.control import reaper as module
 from penstock.control.installation import now
-from penstock.control.reaper import ABSENCE, Reaper
+from penstock.control.reaper import ABSENCE, HESITATION, Reaper
 from penstock.model.callback import CallbackState
 from penstock.model.run import Batch, Event, Run, RunState
-from penstock.store import callbacks
+from penstock.store import callbacks, duties
 from penstock.store import runs as stored
 from penstock.store.paging import Window
 from tests.unit.control.conftest import House
@@ -36,16 +37,25 @@ def lapsed(house: House, *, begun: bool) -> Run:
     return run
 
 
+def reaped(house: House) -> int:
+    """How many runs a reaper has treated that has seen them lapsed for as long as it hesitates."""
+    reaper = Reaper(house.here)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "HESITATION", 0.0)
+        assert reaper.reap() == 0
+        return reaper.reap()
+
+
 def test_a_claim_that_never_began_goes_back_to_the_queue(daily: House) -> None:
     run = lapsed(daily, begun=False)
-    assert Reaper(daily.here).reap() == 1
+    assert reaped(daily) == 1
     assert daily.run(run.id).state is RunState.QUEUED
-    assert Reaper(daily.here).reap() == 0
+    assert reaped(daily) == 0
 
 
 def test_a_run_that_had_begun_fails_and_says_why(daily: House) -> None:
     run = lapsed(daily, begun=True)
-    Reaper(daily.here).reap()
+    reaped(daily)
     ended = daily.run(run.id)
     assert (ended.state, ended.error and ended.error.type) == (RunState.FAILED, "WorkerLost")
 
@@ -54,14 +64,14 @@ def test_a_cancelled_run_without_a_worker_is_cancelled(daily: House) -> None:
     run = lapsed(daily, begun=False)
     with daily.here.db.write() as session:
         runs.cancel(session, daily.here, run.id)
-    Reaper(daily.here).reap()
+    reaped(daily)
     assert daily.run(run.id).state is RunState.CANCELLED
 
 
 def test_a_live_lease_is_left_alone(daily: House) -> None:
     daily.start()
     claimed = daily.claim()
-    assert Reaper(daily.here).reap() == 0
+    assert reaped(daily) == 0
     assert daily.run(claimed.id) == claimed
 
 
@@ -128,6 +138,50 @@ def test_a_clock_that_was_ahead_makes_it_blind_for_no_longer_than_a_lease(
             looks.acquire(timeout=1)
     finally:
         reaper.stop()
+
+
+def test_what_waits_behind_a_write_that_took_long_has_a_moment_to_arrive(
+    daily: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = lapsed(daily, begun=True)
+    reaper = Reaper(daily.here)
+    begun = time.monotonic()
+    passed = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: begun + passed)
+    lease = daily.here.settings.lease
+    assert reaper.reap() == 0
+    passed = HESITATION * lease - 0.1
+    assert reaper.reap() == 0
+    with daily.here.db.write() as session:  # the heartbeat has arrived
+        stored.renew(session, "supervisor:1", [(run.id, 1)], now() + timedelta(seconds=lease))
+    passed = HESITATION * lease + 0.1
+    assert reaper.reap() == 0
+    assert daily.run(run.id).state is RunState.RUNNING
+
+
+def test_nobody_is_given_up_while_the_store_takes_nothing_in(daily: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = lapsed(daily, begun=True)
+    reaper = Reaper(daily.here)
+    monkeypatch.setattr(module, "HESITATION", 0.0)
+    begun = time.monotonic()
+    passed = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: begun + passed)
+    assert reaper.reap() == 0
+    take = duties.take
+
+    def slowly(*told: Any) -> bool:
+        nonlocal passed
+        passed += daily.here.settings.lease
+        return take(*told)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(duties, "take", slowly)
+        passed += 1
+        assert reaper.reap() == 0
+    assert reaper.reap() == 0  # what waited has its moment
+    passed += 1
+    assert reaper.reap() == 1
+    assert daily.run(run.id).state is RunState.FAILED
 
 
 def foreign(house: House, expires: datetime) -> Run:
