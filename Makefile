@@ -20,6 +20,7 @@ demo: setup ## The main job, end to end, on this machine
 test: lint types ## Everything that CI checks
 	@tools/need_curl.sh
 	@tools/get_azurite.sh
+	@tools/get_docker.sh
 	$(PYTEST) -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: setup ratchet ## Style, format, the laws of the house, our own lints

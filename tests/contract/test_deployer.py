@@ -18,7 +18,9 @@ from penstock.model.deployment import DeploymentState, Plan, Standing
 from penstock.model.snapshot import Snapshot, snapshot_id
 from penstock.runtime.workplace import code_path
 from penstock.stack.contracts import Deployer
+from penstock.stack.flavors.docker_deployer import DockerDeployer
 from penstock.stack.flavors.local_deployer import LocalDeployer
+from tests import dockers
 from tests.launching import eventually
 
 CODE = """
@@ -34,14 +36,39 @@ def doubled(number: int) -> int:
     return double(number)
 """
 
-DEPLOYERS: dict[str, Callable[[Path], Deployer]] = {
-    "local": lambda home: LocalDeployer(str(home), port_range=(18000, 18999)),
-}
+pytestmark = pytest.mark.timeout(300)  # an image is built
+
+Make = Callable[[], Deployer]
+
+
+def local(home: Path, _: pytest.FixtureRequest) -> Deployer:
+    return LocalDeployer(str(home), port_range=(18000, 18999))
+
+
+def docker(_: Path, request: pytest.FixtureRequest) -> Deployer:
+    engine = request.getfixturevalue("docker_engine")
+    return DockerDeployer(engine=engine, base_image=dockers.BASE, index_url="", port_range=(19000, 19999))
+
+
+DEPLOYERS: dict[str, Callable[[Path, pytest.FixtureRequest], Deployer]] = {"local": local, "docker": docker}
 
 
 @pytest.fixture(params=list(DEPLOYERS))
-def deployer(request: pytest.FixtureRequest, home: Path) -> Deployer:
-    return DEPLOYERS[request.param](home)
+def make(request: pytest.FixtureRequest, home: Path) -> Make:
+    """Another object of the flavor, which knows nothing of those before."""
+    return lambda: DEPLOYERS[request.param](home, request)
+
+
+@pytest.fixture
+def deployer(make: Make) -> Deployer:
+    return make()
+
+
+@pytest.fixture(scope="module")
+def docker_engine() -> Iterator[str]:
+    """The address of a Docker engine, if one can be had."""
+    with dockers.engine() as address:
+        yield address
 
 
 @pytest.fixture
@@ -53,6 +80,7 @@ def plan(home: Path, tmp_path: Path, deployer: Deployer) -> Iterator[Plan]:
     made = load_source(f"{name}:doubled", project)
     content = freeze(made).content
     archive = pack(project)
+    (tmp_path / "code.tar").write_bytes(archive.tar())
     unpack(archive.tar(), code_path(str(home), archive.digest), archive.digest)
     snapshot = Snapshot(
         id=snapshot_id(content),
@@ -60,7 +88,13 @@ def plan(home: Path, tmp_path: Path, deployer: Deployer) -> Iterator[Plan]:
         content=replace(content, code=archive.digest),
         created=datetime.now(UTC),
     )
-    wanted = Plan(deployment_id=new_id(), deployment_name="doubled", snapshot=snapshot, home=str(home))
+    wanted = Plan(
+        deployment_id=new_id(),
+        deployment_name="doubled",
+        snapshot=snapshot,
+        home=str(home),
+        archive=str(tmp_path / "code.tar"),
+    )
     yield wanted
     deployer.remove(wanted.deployment_id)
     eventually(lambda: deployer.state(wanted.deployment_id).state is DeploymentState.ABSENT, patience=60)
@@ -105,8 +139,7 @@ def test_it_comes_up_stays_where_it_is_and_goes(deployer: Deployer, plan: Plan) 
     eventually(lambda: deployer.state(plan.deployment_id).state is DeploymentState.ABSENT, patience=60)
 
 
-def test_another_object_of_the_same_flavor_finds_it(deployer: Deployer, plan: Plan, home: Path) -> None:
+def test_another_object_of_the_same_flavor_finds_it(deployer: Deployer, plan: Plan, make: Make) -> None:
     deployer.apply(plan)
     found = up(deployer, plan)
-    again = DEPLOYERS["local"](home) if isinstance(deployer, LocalDeployer) else deployer
-    assert up(again, plan) == found
+    assert up(make(), plan) == found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -33,6 +34,18 @@ _COLUMNS = (
 TimeoutOption = Annotated[float, typer.Option("--timeout", "-t", min=0, help="Seconds to wait for it; 0: do not wait.")]
 KeyOption = Annotated[
     str | None, typer.Option("--key", envvar="PENSTOCK_DEPLOYMENT_KEY", help="A key of the deployment.")
+]
+
+DeployerOption = Annotated[
+    str | None, typer.Option("--deployer", help="Where it runs: `local`, `docker`. By default as the stack says.")
+]
+DeployerOptions = Annotated[
+    list[str],
+    typer.Option(
+        "--deployer-option",
+        metavar="NAME=VALUE",
+        help="An option of the deployer; the value is JSON, or text. May be given repeatedly.",
+    ),
 ]
 
 SubmittedArgument = Annotated[str, typer.Argument(help="The id that `invoke --no-wait` has shown.", show_default=False)]
@@ -225,6 +238,20 @@ def waited(made: NewDeployment, timeout: float) -> NewDeployment:
     if not timeout:
         return made
     return NewDeployment(deployment=Client().deployments.wait(made.deployment.id, timeout), key=made.key)
+
+
+def options_of(given: list[str]) -> dict[str, Any]:
+    """Options of a deployer, as they are given one by one."""
+    options: dict[str, Any] = {}
+    for item in given:
+        name, found, value = item.partition("=")
+        if not found or not name:
+            raise typer.BadParameter(f"'{item}': expected NAME=VALUE.", param_hint="--deployer-option")
+        try:
+            options[name] = json.loads(value)
+        except ValueError:
+            options[name] = value
+    return options
 
 
 def show_deployment(made: NewDeployment, output: Output) -> None:

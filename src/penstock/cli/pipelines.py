@@ -11,7 +11,14 @@ import typer
 import penstock
 from penstock.author.pipeline import Pipeline
 from penstock.author.source import load_source
-from penstock.cli.deployments import TimeoutOption, show_deployment, waited
+from penstock.cli.deployments import (
+    DeployerOption,
+    DeployerOptions,
+    TimeoutOption,
+    options_of,
+    show_deployment,
+    waited,
+)
 from penstock.cli.failures import FAILED
 from penstock.cli.inputs import collect, described
 from penstock.cli.options import (
@@ -129,15 +136,19 @@ def deploy(
     config: FrozenConfigOption = None,
     update: Annotated[bool, typer.Option("--update", "-u", help="One of this name may be there: change it.")] = False,
     generate_key: Annotated[bool, typer.Option("--generate-key", help="Ask callers for a key, shown once.")] = False,
-    deployer: Annotated[
-        str | None, typer.Option("--deployer", help="Where it runs; `local` if nothing is said.")
-    ] = None,
+    deployer: DeployerOption = None,
+    deployer_option: DeployerOptions = [],  # noqa: B006  (Typer copies it)
     timeout: TimeoutOption = PATIENCE,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Freeze a pipeline and keep it warm behind HTTP."""
     made = _pipeline(source, config).deploy(
-        name, None, update=update, generate_auth_key=generate_key, deployer=deployer
+        name,
+        None,
+        update=update,
+        generate_auth_key=generate_key,
+        deployer=deployer,
+        deployer_options=options_of(deployer_option),
     )
     show_deployment(waited(made, timeout), output)
 
@@ -203,15 +214,19 @@ def deploy_snapshot(
     name: Annotated[str, typer.Option("--name", "-n", help="The name of the deployment.")],
     update: Annotated[bool, typer.Option("--update", "-u", help="One of this name may be there: change it.")] = False,
     generate_key: Annotated[bool, typer.Option("--generate-key", help="Ask callers for a key, shown once.")] = False,
-    deployer: Annotated[
-        str | None, typer.Option("--deployer", help="Where it runs; `local` if nothing is said.")
-    ] = None,
+    deployer: DeployerOption = None,
+    deployer_option: DeployerOptions = [],  # noqa: B006  (Typer copies it)
     timeout: TimeoutOption = PATIENCE,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Keep a snapshot warm behind HTTP."""
     made = Client().deployments.create(
-        name, snapshot=snapshot, update=update, generate_auth_key=generate_key, deployer=deployer
+        name,
+        snapshot=snapshot,
+        update=update,
+        generate_auth_key=generate_key,
+        deployer=deployer,
+        deployer_options=options_of(deployer_option),
     )
     show_deployment(waited(made, timeout), output)
 

@@ -60,9 +60,9 @@ class Image:
     def __post_init__(self) -> None:
         faults = []
         if self.base is not None and not _REFERENCE.fullmatch(self.base):
-            faults.append(fault("/options/base_image", "This is no reference of an image.", given=self.base))
+            faults.append(fault("/options/base_image", "This is no reference of an image."))
         faults += [
-            fault(f"/options/system_packages/{number}", "This is no name of a Debian package.", given=name)
+            fault(f"/options/system_packages/{number}", "This is no name of a Debian package.")
             for number, name in enumerate(self.system_packages)
             if not _SYSTEM_PACKAGE.fullmatch(name)
         ]

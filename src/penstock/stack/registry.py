@@ -31,6 +31,7 @@ _BUILT_IN = {
     "artifact_store.file": "penstock.stack.flavors.file_store:FileStore",
     "artifact_store.object": "penstock.stack.flavors.object_store:ObjectStore",
     "container_registry.docker": "penstock.stack.flavors.docker_registry:DockerRegistry",
+    "deployer.docker": "penstock.stack.flavors.docker_deployer:DockerDeployer",
     "deployer.local": "penstock.stack.flavors.local_deployer:LocalDeployer",
     "image_builder.docker": "penstock.stack.flavors.docker_builder:DockerBuilder",
     "orchestrator.local": "penstock.stack.flavors.local:LocalLauncher",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +26,7 @@ from penstock.ids import new_id
 from penstock.model.deployment import Plan
 from penstock.model.deployment_settings import DeploymentSettings
 from penstock.model.snapshot import Snapshot, snapshot_id
-from penstock.serve import container
+from penstock.serve import container, gate
 from penstock.serve.keeper import listening
 from tests.launching import SOURCES, eventually
 
@@ -79,7 +81,7 @@ class Contained:
         (self.mounted / "plan.json").write_bytes(msgspec.json.encode(plan))
         self.mounted.chmod(0o555)
 
-    def start(self) -> subprocess.Popen[bytes]:
+    def start(self, *more: str) -> subprocess.Popen[bytes]:
         options = {
             "--plan": self.mounted / "plan.json",
             "--home": self.home,
@@ -98,6 +100,7 @@ class Contained:
                     "127.0.0.1",
                     "--port",
                     str(self.port),
+                    *more,
                 ],
                 stdout=out,
                 stderr=out,
@@ -151,6 +154,49 @@ def test_it_serves_a_plan_that_it_only_reads_and_keeps_its_state_somewhere_else(
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 0
     assert contained.told()["state"] == "absent"
+
+
+def test_at_a_gate_it_makes_room_for_a_later_one_and_comes_back_to_another_gate(
+    contained: Contained, home: Path
+) -> None:
+    contained.put(replace(contained.plan, settings=DeploymentSettings()))
+    path = home / "gate"
+    command = [sys.executable, gate.__file__, str(path), "127.0.0.1", str(contained.port)]
+    process = contained.start("--gate", str(path), "--generation", "1")
+    holder = subprocess.Popen(command)  # it comes later: whoever serves waits for it
+    later: gate.Way | None = None
+    try:
+        contained.running()
+        assert httpx.post(f"{contained.url}/invoke", json={"parameters": {"number": 4}}).status_code == 200
+        holder.kill()
+        holder.wait()
+        with listening("127.0.0.1", [0]) as free:  # in a container it is the same one: the network goes with its gate
+            port = free.getsockname()[1]
+        holder = subprocess.Popen([*command[:-1], str(port)])
+        eventually(lambda: _listens(port))
+        # Nobody serves there yet: this caller waits.
+        answer = httpx.post(f"http://127.0.0.1:{port}/invoke", json={"parameters": {"number": 4}}, timeout=60)
+        assert answer.status_code == 200
+        eventually(lambda: (contained.told()["state"], contained.told()["port"]) == ("running", port), patience=60)
+        later = gate.Way(path, 2)
+        later.say_ready()
+        eventually(lambda: contained.told()["state"] == "left", patience=60)
+        assert process.poll() is None
+        eventually(lambda: not psutil.Process(process.pid).children(), patience=60)
+    finally:
+        holder.kill()
+        holder.wait()
+        if later is not None:
+            later.close()
+            later.port.close()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0
+
+
+def _listens(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
+        return True
+    return False
 
 
 def test_a_port_that_is_taken_is_told(contained: Contained) -> None:

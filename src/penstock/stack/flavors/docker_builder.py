@@ -26,6 +26,9 @@ LINES = 40
 """So many lines, the last ones, are told of a build that failed."""
 
 
+_ONE = threading.Lock()
+
+
 class DockerBuilder:
     """The image builder `docker`. `engine` is its address: by default the one that the `docker` command would take.
 
@@ -54,7 +57,6 @@ class DockerBuilder:
             "wheels": wheels,
         }
         self._network = network
-        self._one = threading.Lock()
         Image(pipeline="", code="", archive="", python="3", **self._said)  # type: ignore[arg-type]  # refuses what cannot be
 
     def build(self, image: Image, registry: ContainerRegistry, say: Callable[[str], None]) -> str:
@@ -62,7 +64,7 @@ class DockerBuilder:
         image = replace(image, **{name: value for name, value in self._said.items() if value not in (None, ())})  # type: ignore[arg-type]
         files = context(image)
         reference = registry.reference(image.repository, tag_of(files, image))
-        with self._one:
+        with _ONE:
             client = connect(self._engine, patience=SILENCE)
             try:
                 if not _has(client, reference):

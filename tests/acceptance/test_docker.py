@@ -1,0 +1,239 @@
+"""Deployments in containers of a real Docker engine, from the command line to the last volume."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests import dockers
+from tests.acceptance.site_under_test import PATIENCE, Site, eventually
+from tests.wheelhouse import tiny
+
+pytestmark = pytest.mark.timeout(600)
+
+LONG = 120.0
+"""Seconds that an image, or a container, may take on a busy machine."""
+
+CODE = """
+from penstock import pipeline, step
+
+@step
+def times(number: int) -> int:
+    print(f"multiplying {number}")
+    return FACTOR * number
+
+@pipeline(on_init=INIT)
+def served(number: int) -> int:
+    return times(number)
+"""
+PLAIN = "FACTOR, INIT = 2, None\n"
+OTHER = "FACTOR, INIT = 3, None\n"
+BROKEN = "FACTOR = 4\ndef INIT():\n    raise RuntimeError('no model here')\n"
+LIBRARY = "FACTOR = 5\ndef INIT():\n    import tiny\n    assert tiny.VERSION == '5'\n"
+
+
+class Yard:
+    """An engine, a site with a server that may be killed, and a project whose code changes."""
+
+    def __init__(self, engine: str, site: Site, folder: Path) -> None:
+        self.engine, self.site, self.folder = engine, site, folder
+        self.wheels = folder / "wheels"
+        tiny(self.wheels, "5")
+        self.options = ["--deployer", "docker"]
+        said = {
+            "engine": engine,
+            "base_image": dockers.BASE,
+            "index_url": "",
+            "wheels": str(self.wheels),
+            "port": 19500,
+        }
+        self.options += [part for name, value in said.items() for part in ("--deployer-option", f"{name}={value}")]
+
+    def docker(self, *arguments: str) -> str:
+        done = subprocess.run(["docker", "-H", self.engine, *arguments], capture_output=True, text=True, check=True)
+        return done.stdout
+
+    def deploy(self, name: str, head: str, *options: str, status: int | None = 0) -> subprocess.CompletedProcess[str]:
+        project = self.folder / name
+        project.mkdir(exist_ok=True)
+        (project / "code_of.py").write_text(head + CODE)
+        waiting = ("--timeout", str(LONG), "-o", "json")
+        return self.site.penstock(
+            "pipeline", "deploy", "code_of.py:served", "--name", name, *options, *waiting, cwd=project, status=status
+        )
+
+    def found(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.site.get(f"/deployments/{name}")
+        return found
+
+    def until(self, name: str, look: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+        found: list[dict[str, Any]] = []
+
+        def looked() -> bool:
+            found[:] = [self.found(name)]
+            return bool(look(found[0]))
+
+        eventually(looked, what=f"{name} as it should be, not {found}", patience=LONG)
+        return found[0]
+
+    def things(self, deployment_id: str) -> list[str]:
+        """All that the engine has of a deployment."""
+        which = ("-q", "--filter", f"label=penstock.deployment={deployment_id}")
+        return [
+            *self.docker("ps", "-a", *which).split(),
+            *self.docker("volume", "ls", *which).split(),
+            *self.docker("network", "ls", *which).split(),
+        ]
+
+    def services(self, deployment_id: str) -> list[str]:
+        label = f"label=penstock.deployment={deployment_id}"
+        return self.docker("ps", "-q", "--filter", label, "--filter", "label=penstock.role=service").split()
+
+
+def ask(url: str, number: int = 7) -> tuple[int, Any, str]:
+    answer = httpx.post(f"{url}/invoke", json={"parameters": {"number": number}}, timeout=PATIENCE)
+    told = answer.json()
+    return answer.status_code, (told.get("outputs") or {}).get("output"), (told.get("metadata") or {}).get("run_id", "")
+
+
+@contextmanager
+def asked_all_the_time(url: str) -> Iterator[list[tuple[int, Any]]]:
+    """Two clients ask one question after the other: one keeps its connection, one makes a new one each time."""
+    answers: list[tuple[int, Any]] = []
+    over = threading.Event()
+
+    def go_on(keep: bool) -> None:
+        with httpx.Client(timeout=PATIENCE) as client:
+            while not over.is_set():
+                post = client.post if keep else httpx.post
+                answer = post(f"{url}/invoke", json={"parameters": {"number": 7}}, timeout=PATIENCE)
+                answers.append((answer.status_code, answer.json()["outputs"]["output"]))
+                over.wait(0.01)  # the processors are for the images that are built meanwhile
+
+    with ThreadPoolExecutor(2) as pool:
+        asking = [pool.submit(go_on, keep) for keep in (True, False)]
+        try:
+            yield answers
+        finally:
+            over.set()
+            for one in asking:
+                one.result()
+
+
+@pytest.fixture(scope="module")
+def yard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
+    folder = tmp_path_factory.mktemp("docker")
+    home = Path(f"/tmp/pk-docker-{os.getpid()}")
+    home.mkdir()
+    with dockers.engine() as engine:
+        site = Site(home).start()
+        made = Yard(engine, site, folder)
+        yield made
+        for one in site.get("/deployments")["items"]:
+            site.penstock("deployment", "delete", one["name"], status=None)
+        eventually(lambda: not site.get("/deployments")["items"], what="all gone", patience=LONG)
+        site.stop()
+    subprocess.run(["rm", "-rf", str(home)], check=True)
+
+
+def test_from_the_first_command_to_the_last_volume(yard: Yard) -> None:
+    told = json.loads(yard.deploy("flow", PLAIN, *yard.options).stdout)
+    url, identity = told["url"], told["id"]
+    assert url == "http://127.0.0.1:19500"
+    status, output, run = ask(url)
+    assert (status, output) == (200, 14)
+    # Every request is a run, told through the door of services.
+    eventually(lambda: yard.site.api.get(f"/runs/{run}").status_code == 200, what="the run in the record")
+    assert "multiplying 7" in yard.site.penstock("deployment", "logs", "flow").stdout
+    [service] = yard.services(identity)
+    facts = json.loads(yard.docker("inspect", service))[0]
+    image = json.loads(yard.docker("inspect", facts["Config"]["Image"]))[0]
+    token = yard.docker("exec", service, "/usr/bin/python3", "-c", "print(open('/etc/penstock/plan.json').read())")
+    secret = json.loads(token)["token"]
+    assert len(secret) > 50
+    assert secret not in json.dumps([facts, image])
+    assert image["Config"]["User"] == "10001:10001"
+
+    # Other code, and then other requirements, while people ask; a kill of the container, and of the server.
+    with asked_all_the_time(url) as answers:
+        yard.deploy("flow", OTHER, "--update")
+        assert ask(url)[:2] == (200, 21)
+    assert {status for status, _ in answers} == {200}
+    assert {output for _, output in answers} <= {14, 21}
+    eventually(lambda: len(yard.services(identity)) == 1, what="the earlier one gone", patience=LONG)
+    assert yard.services(identity) != [service]
+
+
+def test_other_requirements_are_another_image_and_nobody_is_refused(yard: Yard) -> None:
+    told = json.loads(yard.deploy("needy", PLAIN, *yard.options).stdout)
+    url = told["url"]
+    block = '# /// script\n# dependencies = ["tiny==5"]\n# ///\n'
+    with asked_all_the_time(url) as answers:
+        yard.deploy("needy", block + LIBRARY, "--update")
+        assert ask(url)[:2] == (200, 35)
+    assert {status for status, _ in answers} == {200}
+    # A revision that cannot come up, and one that cannot be built: what serves goes on.
+    failed = yard.deploy("needy", BROKEN, "--update", status=None)
+    assert "no model here" in failed.stderr
+    assert ask(url)[:2] == (200, 35)
+    failed = yard.deploy("needy", block.replace("tiny==5", "nosuchthing==1") + PLAIN, "--update", status=None)
+    assert "No matching distribution found for nosuchthing==1" in failed.stderr
+    found = yard.found("needy")
+    assert (found["state"], found["url"]) == ("error", url)
+    assert ask(url)[:2] == (200, 35)
+    yard.site.penstock("deployment", "rollback", "needy", "--to", "1", "--timeout", str(LONG))
+    assert ask(url)[:2] == (200, 14)
+
+
+def test_what_is_killed_comes_back_and_a_new_server_finds_it(yard: Yard) -> None:
+    told = json.loads(yard.deploy("tough", PLAIN, *yard.options).stdout)
+    url, identity = told["url"], told["id"]
+    [service] = yard.services(identity)
+    os.kill(int(yard.docker("inspect", "-f", "{{.State.Pid}}", service)), signal.SIGKILL)
+    assert ask(url)[:2] == (200, 14)  # who calls meanwhile waits
+    gate = f"penstock-{identity}-gate"
+    os.kill(int(yard.docker("inspect", "-f", "{{.State.Pid}}", gate)), signal.SIGKILL)
+    eventually(lambda: _answers(url), what="the gate again", patience=LONG)
+    # The server dies in the middle of an update; who asks meanwhile is answered, and the run told later.
+    yard.deploy("tough", OTHER, "--update", "--timeout", "0")
+    yard.site.kill()
+    run = ask(url)[2]
+    yard.site.restart()
+    yard.until("tough", lambda found: found["state"] == "running" and ask(url)[:2] == (200, 21))
+    eventually(lambda: yard.site.api.get(f"/runs/{run}").status_code == 200, what="the run in the record")
+    # Taken down it stays where it was, and deleted it leaves nothing.
+    yard.site.penstock("deployment", "deprovision", "tough", "--timeout", str(LONG))
+    assert yard.services(identity) == []
+    yard.site.penstock("deployment", "provision", "tough", "--timeout", str(LONG))
+    assert ask(yard.found("tough")["url"])[:2] == (200, 21)
+    assert yard.found("tough")["url"] == url
+    yard.site.penstock("deployment", "delete", "tough")
+    eventually(lambda: not yard.things(identity), what="nothing left", patience=LONG)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return ask(url)[0] == 200
+    except httpx.HTTPError:
+        return False
+
+
+def test_what_cannot_be_is_refused_where_it_is_said(yard: Yard) -> None:
+    wrong = yard.deploy("wrong", PLAIN, "--deployer", "docker", "--deployer-option", "memroy=1g", status=None)
+    assert "memory" in wrong.stderr
+    away = yard.deploy(
+        "away", PLAIN, "--deployer", "docker", "--deployer-option", "engine=unix:///no.sock", status=None
+    )
+    assert "The Docker engine does not answer" in away.stderr
+    yard.site.penstock("deployment", "delete", "away", "--force")
