@@ -48,10 +48,12 @@ sys.modules["penstock.runtime.materializers"] = types.ModuleType("penstock.runti
 
 def eventually(look: Callable[[], T], patience: float = 15.0) -> T:
     """What `look` returns, as soon as that is true."""
-    deadline = time.monotonic() + patience
+    deadline, pause = time.monotonic() + patience, 0.005
     while not (found := look()):
         assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.005)  # poll: the only sleep of these tests
+        # poll: the only sleep of these tests. To look all the time would slow down what is waited for.
+        time.sleep(pause)
+        pause = min(1.4 * pause, 0.1)
     return found
 
 

@@ -26,13 +26,15 @@ ENDED = {"completed", "failed", "cancelled"}
 
 def eventually(look: Callable[[], T], *, what: str, patience: float = PATIENCE) -> T:
     """What `look` returns as soon as that is true; fails saying `what` did not happen."""
-    deadline = time.monotonic() + patience
+    deadline, pause = time.monotonic() + patience, 0.005
     while True:
         found = look()
         if found:
             return found
         assert time.monotonic() < deadline, f"{what}: not within {patience:.0f} s"
-        time.sleep(0.01)  # poll: a condition is waited for, with a deadline
+        # poll: a condition is waited for, with a deadline. To look all the time would slow down what is waited for.
+        time.sleep(pause)
+        pause = min(1.4 * pause, 0.1)
 
 
 class Site:
