@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import re
@@ -37,52 +38,75 @@ _NOT_NEEDED = {
 
 def _obstacle() -> str | None:
     """Why no engine can be had here; None if one may be."""
-    if _reachable(None):
+    if _answering() is not None:
         return None
     if os.getuid() != 0:
         return "no Docker engine answers, and only root could start one"
-    missing = [name for name in ("dockerd", "containerd", "iptables") if shutil.which(name) is None]
+    missing = [name for name in ("docker", "dockerd", "containerd", "iptables") if shutil.which(name) is None]
     return f"no Docker engine answers, and there is no {' and no '.join(missing)} to start one" if missing else None
 
 
-@contextmanager
-def engine() -> Iterator[str]:
-    """The address of an engine that has the image `BASE`: one that answers already, or one that is started for us and ended.
+class Engine:
+    """An engine of our own, in a directory that goes with it."""
 
-    What tests leave in it is their affair; one of our own goes with all that is in it. Skips where none can be had.
+    def __init__(self) -> None:
+        self.place = Path(tempfile.mkdtemp(prefix="pd-"))
+        self.address = f"unix://{self.place}/docker.sock"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it answers. Skips where it cannot."""
+        command = ["dockerd", f"--host={self.address}", "--log-level=warn"]
+        command += [f"--{option}={self.place / option}" for option in ("data-root", "exec-root", "pidfile")]
+        with (self.place / "log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        deadline = time.monotonic() + 60
+        while not _reachable(self.address):
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                said = (self.place / "log").read_text().strip().splitlines()[-1:]
+                pytest.skip(f"DEPLOYER `docker` IS NOT TESTED: dockerd does not come up here: {said}")
+            time.sleep(0.1)  # poll: dockerd says nothing when it is ready
+
+    def stop(self) -> None:
+        """End it in good order; its containers end with it, and come back at its next start."""
+        assert self._process is not None
+        self._process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(60)
+        self._process.kill()
+        self._process.wait()
+
+    def remove(self) -> None:
+        """End it, with all that is in it."""
+        if self._process is not None and self._process.poll() is None:
+            _remove_all(self.address)
+            self.stop()
+        _unmount(self.place)
+        shutil.rmtree(self.place, ignore_errors=True)
+
+
+@contextmanager
+def engine() -> Iterator[tuple[str, Engine | None]]:
+    """The address of an engine that has the image `BASE`: one that answers already, or one of our own (the second value).
+
+    Of our own there is one at a time on a machine, whoever runs tests: two would fight for the same network. What tests leave
+    in a foreign one is their affair. Skips where none can be had.
     """
     if (why := _obstacle()) is not None:
         pytest.skip(f"DEPLOYER `docker` IS NOT TESTED: {why}")
-    if _reachable(None):
-        address = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    if (address := _answering()) is not None:
         _load(address)
-        yield address
+        yield address, None
         return
-    place = Path(tempfile.mkdtemp(prefix="pd-"))
-    address = f"unix://{place}/docker.sock"
-    command = ["dockerd", f"--host={address}", "--log-level=warn"]
-    command += [f"--{option}={place / option}" for option in ("data-root", "exec-root", "pidfile")]
-    with (place / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-    try:
-        deadline = time.monotonic() + 60
-        while not _reachable(address):
-            if process.poll() is not None or time.monotonic() > deadline:
-                said = (place / "log").read_text().strip().splitlines()[-1:]
-                pytest.skip(f"DEPLOYER `docker` IS NOT TESTED: dockerd does not come up here: {said}")
-            time.sleep(0.1)  # poll: dockerd says nothing when it is ready
-        _load(address)
-        yield address
-    finally:
-        if process.poll() is None:
-            _remove_all(address)
-            process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(30)
-            process.kill()
-            process.wait()
-        _unmount(place)
-        shutil.rmtree(place, ignore_errors=True)
+    with (Path(tempfile.gettempdir()) / "penstock-tests-docker.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        own = Engine()
+        try:
+            own.start()
+            _load(own.address)
+            yield own.address, own
+        finally:
+            own.remove()
 
 
 def base() -> bytes:
@@ -125,11 +149,16 @@ def _docker(address: str, *arguments: str) -> str:
     return subprocess.run(["docker", "-H", address, *arguments], check=True, capture_output=True, text=True).stdout
 
 
-def _reachable(address: str | None) -> bool:
-    if shutil.which("docker") is None:
-        return False
-    where = ["-H", address] if address else []
-    return subprocess.run(["docker", *where, "version"], capture_output=True, timeout=30, check=False).returncode == 0
+def _answering() -> str | None:
+    """The engine of this machine that the `docker` command takes, if it answers."""
+    address = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    found = shutil.which("docker") is not None and address.startswith("unix:") and _reachable(address)
+    return address if found else None
+
+
+def _reachable(address: str) -> bool:
+    command = ["docker", "-H", address, "version"]
+    return subprocess.run(command, capture_output=True, timeout=30, check=False).returncode == 0
 
 
 def _remove_all(address: str) -> None:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
+import shutil
 import signal
+import socket
 import subprocess
+import tarfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from penstock.errors import Forbidden, Unavailable
+from penstock.stack.flavors.docker_registry import DockerRegistry
 from tests import dockers
 from tests.acceptance.site_under_test import PATIENCE, Site, eventually
 from tests.wheelhouse import tiny
@@ -46,8 +53,8 @@ LIBRARY = "FACTOR = 5\ndef INIT():\n    import tiny\n    assert tiny.VERSION == 
 class Yard:
     """An engine, a site with a server that may be killed, and a project whose code changes."""
 
-    def __init__(self, engine: str, site: Site, folder: Path) -> None:
-        self.engine, self.site, self.folder = engine, site, folder
+    def __init__(self, engine: str, own: dockers.Engine | None, site: Site, folder: Path) -> None:
+        self.engine, self.own, self.site, self.folder = engine, own, site, folder
         self.wheels = folder / "wheels"
         tiny(self.wheels, "5")
         self.options = ["--deployer", "docker"]
@@ -136,9 +143,9 @@ def yard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
     folder = tmp_path_factory.mktemp("docker")
     home = Path(f"/tmp/pk-docker-{os.getpid()}")
     home.mkdir()
-    with dockers.engine() as engine:
+    with dockers.engine() as (address, own):
         site = Site(home).start()
-        made = Yard(engine, site, folder)
+        made = Yard(address, own, site, folder)
         yield made
         for one in site.get("/deployments")["items"]:
             site.penstock("deployment", "delete", one["name"], status=None)
@@ -227,6 +234,77 @@ def _answers(url: str) -> bool:
         return ask(url)[0] == 200
     except httpx.HTTPError:
         return False
+
+
+def test_an_engine_that_is_started_again_brings_everything_back(yard: Yard) -> None:
+    if yard.own is None:
+        pytest.skip("the engine is not ours to stop")
+    url = json.loads(yard.deploy("back", PLAIN, *yard.options).stdout)["url"]
+    assert ask(url)[:2] == (200, 14)
+    yard.own.stop()
+    yard.until("back", lambda found: found["state"] == "unknown")
+    yard.own.start()
+    yard.until("back", lambda found: found["state"] == "running" and _answers(url))
+    assert yard.found("back")["url"] == url
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[Callable[[bool], str]]:
+    """Starts a container registry, which lets everybody in, or nobody; its address."""
+    if shutil.which("docker-registry") is None:
+        pytest.skip("PUSHING IMAGES IS NOT TESTED: there is no docker-registry (Debian has one)")
+    started = []
+
+    def start(everybody: bool) -> str:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            address = f"127.0.0.1:{free.getsockname()[1]}"
+        (tmp_path / "nobody").touch()
+        auth = "" if everybody else f"auth: {{htpasswd: {{realm: x, path: {tmp_path / 'nobody'}}}}}\n"
+        settings = tmp_path / f"{everybody}.yml"
+        settings.write_text(
+            f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {tmp_path / 'blobs'}}}}}\n"
+            f"http: {{addr: '{address}'}}\nlog: {{level: error}}\n{auth}"
+        )
+        with (tmp_path / "log").open("ab") as log:
+            started.append(subprocess.Popen(["docker-registry", "serve", settings], stdout=log, stderr=log))
+        eventually(lambda: _listens(address), what="the registry")
+        return address
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def _listens(address: str) -> bool:
+    with suppress(httpx.HTTPError):
+        return httpx.get(f"http://{address}/v2/").status_code in (200, 401)
+    return False
+
+
+def test_images_are_pushed_and_named_by_what_they_are(yard: Yard, registry: Callable[[bool], str]) -> None:
+    def pushed(address: str) -> str:
+        held = DockerRegistry(prefix=f"{address}/team", engine=yard.engine)
+        reference = held.reference("penstock-x", "1")
+        stream = io.BytesIO()
+        with tarfile.open(fileobj=stream, mode="w") as tar:
+            tar.addfile(tarfile.TarInfo("nothing"))
+        command = ["docker", "-H", yard.engine, "import", "-", reference]
+        subprocess.run(command, input=stream.getvalue(), check=True, capture_output=True)
+        return held.push(reference)
+
+    address = registry(True)
+    name = pushed(address)
+    assert re.fullmatch(rf"{address}/team/penstock-x@sha256:[0-9a-f]{{64}}", name)
+    assert DockerRegistry(prefix=f"{address}/team", engine=yard.engine).push(f"{address}/team/penstock-x:1") == name
+    yard.docker("rmi", "-f", f"{address}/team/penstock-x:1")
+    yard.docker("pull", name)
+    with pytest.raises(Forbidden, match="docker login"):
+        pushed(registry(False))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        nobody = f"127.0.0.1:{free.getsockname()[1]}"
+    with pytest.raises(Unavailable, match="cannot be pushed"):
+        pushed(nobody)
 
 
 def test_what_cannot_be_is_refused_where_it_is_said(yard: Yard) -> None:

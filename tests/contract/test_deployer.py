@@ -67,7 +67,7 @@ def deployer(make: Make) -> Deployer:
 @pytest.fixture(scope="module")
 def docker_engine() -> Iterator[str]:
     """The address of a Docker engine, if one can be had."""
-    with dockers.engine() as address:
+    with dockers.engine() as (address, _):
         yield address
 
 

@@ -6,6 +6,7 @@ import ipaddress
 import json
 import os
 import re
+import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -172,14 +173,13 @@ def labels_of(plan: Plan, role: str, options: Options) -> dict[str, str]:
 def service(lodging: Lodging, image: str, options: Options, *, rotating: bool) -> dict[str, Any]:
     """The container of a revision, but for its name and its generation. `rotating`: its log is ours to bound."""
     plan = lodging.plan
-    binds = [f"{name_of(plan.deployment_id)}:{STATE}"]
-    binds += [f"{here}:{there}{':ro' if only else ''}" for here, there, only in lodging.mounts]
     leaving = int(plan.settings.drain + plan.grace + 30)
     made: dict[str, Any] = {
         **_confined(image, rotating=rotating),
         "user": lodging.user,
         "environment": dict(options.environment),
-        "volumes": [*binds, *options.volumes],
+        "mounts": [_state(plan), *(_mount("bind", *one) for one in lodging.mounts)],
+        "volumes": list(options.volumes),
         "stop_signal": "SIGTERM",
         "labels": {
             **labels_of(plan, "service", options),
@@ -211,7 +211,7 @@ def gate(lodging: Lodging, image: str, options: Options, *, rotating: bool) -> d
         "name": name_of(lodging.plan.deployment_id, "gate"),
         "entrypoint": [PYTHON, "-P", "-m", "penstock.serve.gate", GATE, "0.0.0.0", str(PORT)],  # noqa: S104  # in it
         "user": lodging.user,
-        "volumes": [f"{name_of(lodging.plan.deployment_id)}:{STATE}"],
+        "mounts": [_state(lodging.plan)],
         "read_only": True,
         "mem_limit": "64m",
         "labels": labels_of(lodging.plan, "gate", options),
@@ -237,6 +237,15 @@ def _confined(image: str, *, rotating: bool) -> dict[str, Any]:
     return {**made, "log_config": {"Type": "json-file", "Config": _LOGS}} if rotating else made
 
 
+def _state(plan: Plan) -> dict[str, Any]:
+    return _mount("volume", name_of(plan.deployment_id), STATE, False)
+
+
+def _mount(kind: str, source: str, target: str, only: bool) -> dict[str, Any]:
+    """As the engine's API has it: of this kind, a path that is not there is refused, not made."""
+    return {"Type": kind, "Source": source, "Target": target, "ReadOnly": only}
+
+
 def _content(made: dict[str, Any], plan: Plan) -> str:
     """What tells a container from one that would be made now. A token is another one each time, and as good."""
     text = json.dumps(made, sort_keys=True).encode() + msgspec.json.encode(replace(plan, token=""))
@@ -251,12 +260,12 @@ def _server(
     if not plan.server.startswith("unix:"):
         return plan.server
     path = Path(plan.server.removeprefix("unix:"))
-    if local:
+    if local and sys.platform == "linux":  # elsewhere it is in a virtual machine, which is shown files, but no sockets
         mounts.append((str(path.parent), SERVER, True))
         return f"unix:{SERVER}/{path.name}"
     told = (
-        "The engine is on another machine, so its containers cannot come to this server's socket: have the server listen "
-        "for them (penstock up --host), and say its address."
+        "The engine is on another machine, or in a virtual one: its containers cannot come to this server's socket. Have the "
+        "server listen for them (penstock up --host), and say its address."
     )
     faults.append(_fault("server_url", told))
     return ""

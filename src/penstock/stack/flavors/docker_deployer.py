@@ -37,6 +37,9 @@ log = logging.getLogger("penstock.docker")
 PAUSES = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Seconds before what the engine kept from being done is tried again; the last one again and again."""
 
+LOOK = 10.0
+"""Seconds that the engine may take to say how things are."""
+
 _LINES = 500
 _ALIVE = ("running", "restarting", "paused")
 _TAKEN = ("already allocated", "already in use", "ports are not available", "cannot assign")
@@ -106,7 +109,7 @@ class DockerDeployer:
         containers.check_address(plan, self._options, local=self._local)
         containers.lodged(plan, self._options, local=self._local)
         with translated():
-            self._client.ping()
+            self._eyes.ping()
         self._begin(plan.deployment_id, plan, self._carry_out)
 
     def state(self, deployment_id: str) -> Standing:
@@ -162,6 +165,11 @@ class DockerDeployer:
         return connect(self._options.engine)
 
     @cached_property
+    def _eyes(self) -> DockerClient:
+        """For looking: one thread looks after all deployments, and an engine that hangs must not keep it long."""
+        return connect(self._options.engine, patience=LOOK)
+
+    @cached_property
     def _address(self) -> str:
         return address(self._options.engine)
 
@@ -176,9 +184,9 @@ class DockerDeployer:
         with translated():
             return bool(self._client.info().get("LoggingDriver") == "json-file")
 
-    def _find(self, deployment_id: str) -> Found:
+    def _find(self, deployment_id: str, client: DockerClient | None = None) -> Found:
         with translated():
-            found = self._client.containers.list(
+            found = (client or self._eyes).containers.list(
                 all=True, filters={"label": f"{DEPLOYMENT}={deployment_id}"}, ignore_removed=True
             )
         services = [one for one in found if one.labels.get(ROLE) == "service"]
@@ -282,7 +290,7 @@ class DockerDeployer:
         self._client.volumes.create(
             containers.name_of(plan.deployment_id), labels=containers.labels_of(plan, "state", self._options)
         )
-        found = self._find(plan.deployment_id)
+        found = self._find(plan.deployment_id, self._client)
         self._open_gate(plan, lodging, image, found.gate)
         newest = found.services[-1] if found.services else None
         if newest is not None and newest.labels.get(CONTENT) == wanted["labels"][CONTENT]:
@@ -329,7 +337,7 @@ class DockerDeployer:
     def _take_down(self, deployment_id: str, work: Work) -> None:
         """End the service in good order, and then the gate, which stays: it knows the port."""
         work.reason = "it is going"
-        found = self._find(deployment_id)
+        found = self._find(deployment_id, self._client)
         with translated():
             _stop_all(found.services)
             work.check()
@@ -347,7 +355,7 @@ class DockerDeployer:
         """Remove what a newer one has relieved; requests that are under way there may end."""
         try:
             with translated():
-                _stop_all(self._find(deployment_id).services[:-1])
+                _stop_all(self._find(deployment_id, self._client).services[:-1])
         except PenstockError as error:
             log.warning("containers of deployment %s could not be removed: %s", deployment_id, error.detail)
         finally:

@@ -48,6 +48,6 @@ class DockerRegistry:
 
 
 def _refused(reference: str, why: str) -> Forbidden | Unavailable:
-    if any(word in why.lower() for word in ("denied", "unauthorized", "authentication", "forbidden")):
+    if any(word in why.lower() for word in ("denied", "unauthorized", "authentication", "credentials", "forbidden")):
         return Forbidden(f"{reference} cannot be pushed: {why}. `docker login` on the machine of the server lets it.")
     return Unavailable(f"{reference} cannot be pushed: {why}.")

@@ -67,9 +67,9 @@ def test_a_container_is_confined_and_told_no_secret() -> None:
     assert made["log_config"]["Config"] == {"max-size": "10m", "max-file": "2"}
     assert (made["mem_limit"], made["nano_cpus"], made["network"]) == ("512m", 1_500_000_000, "mine")
     assert made["labels"].items() >= {"team": "a", "penstock.deployment": "d1", "penstock.role": "service"}.items()
-    assert made["volumes"] == [
-        "penstock-d1:/var/lib/penstock/state",
-        "/home/me/.penstock/services:/run/penstock/server:ro",
+    assert [(one["Type"], one["Source"], one["Target"], one["ReadOnly"]) for one in made["mounts"]] == [
+        ("volume", "penstock-d1", "/var/lib/penstock/state", False),
+        ("bind", "/home/me/.penstock/services", "/run/penstock/server", True),
     ]
     assert not made["user"].startswith("0")
     assert b"hush-hush" not in msgspec.json.encode(made)
