@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import io
 import os
 import re
@@ -19,9 +20,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.wheelhouse import needed
+from tests.wheelhouse import ROOT, needed
 
-BASE = "penstock-test-base:1"
+_CONTENT = sys.version + sys.base_prefix + (ROOT / "requirements.lock").read_text()
+BASE = f"penstock-test-base:{hashlib.sha256(_CONTENT.encode()).hexdigest()[:12]}"
+"""Named by what goes in: an engine that stays may have an older one."""
+
 _TOOLS = ("sh", "mkdir", "chown", "chmod", "rm", "cat", "sleep")
 _NOT_NEEDED = {
     "__pycache__",
@@ -109,8 +113,11 @@ def engine() -> Iterator[tuple[str, Engine | None]]:
             own.remove()
 
 
-def base() -> bytes:
-    """The file system of an image with this Python, pip and what Penstock needs, as a tar. It lies where it lies here."""
+def base() -> tuple[bytes, list[str]]:
+    """The file system of an image with this Python, pip and what Penstock needs, as a tar; and where its libraries are.
+
+    All lies where it lies here.
+    """
     stream = io.BytesIO()
     stdlib = Path(os.__file__).parent
     python = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
@@ -135,14 +142,17 @@ def base() -> bytes:
                     _add(tar, path, f"{site}/{file}")
                     binaries += [path] if ".so" in path.name else []
         binaries += [path for path in _files(stdlib) if path.suffix == ".so"]
-        _add_libraries(tar, binaries)
-    return stream.getvalue()
+        places = _add_libraries(tar, binaries)
+    return stream.getvalue(), places
 
 
 def _load(address: str) -> None:
     images = _docker(address, "images", "-q", BASE)
     if not images.strip():
-        subprocess.run(["docker", "-H", address, "import", "-", BASE], input=base(), check=True, capture_output=True)
+        tar, libraries = base()
+        paths = f"ENV LD_LIBRARY_PATH={':'.join(libraries)}"  # there is no cache of the loader that says where they are
+        command = ["docker", "-H", address, "import", "--change", paths, "-", BASE]
+        subprocess.run(command, input=tar, check=True, capture_output=True)
 
 
 def _docker(address: str, *arguments: str) -> str:
@@ -158,7 +168,10 @@ def _answering() -> str | None:
 
 def _reachable(address: str) -> bool:
     command = ["docker", "-H", address, "version"]
-    return subprocess.run(command, capture_output=True, timeout=30, check=False).returncode == 0
+    try:
+        return subprocess.run(command, capture_output=True, timeout=30, check=False).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
 
 
 def _remove_all(address: str) -> None:
@@ -192,10 +205,12 @@ def _site(python: Path) -> str:
     return subprocess.run([python, "-I", "-c", ask], check=True, capture_output=True, text=True).stdout.strip()
 
 
-def _add_libraries(tar: tarfile.TarFile, binaries: list[Path]) -> None:
+def _add_libraries(tar: tarfile.TarFile, binaries: list[Path]) -> list[str]:
     told = subprocess.run(["ldd", *map(str, binaries)], capture_output=True, text=True, check=False).stdout
-    for path in sorted(set(re.findall(r"(/[^\s:]+\.so[^\s:]*) \(0x", told))):
+    found = sorted(set(re.findall(r"(/[^\s:]+\.so[^\s:]*) \(0x", told)))
+    for path in found:
         _add(tar, Path(path), path)
+    return sorted({str(Path(path).parent) for path in found})
 
 
 def _add(tar: tarfile.TarFile, path: Path, name: str) -> None:

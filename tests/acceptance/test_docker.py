@@ -80,6 +80,9 @@ class Yard:
             "pipeline", "deploy", "code_of.py:served", "--name", name, *options, *waiting, cwd=project, status=status
         )
 
+    def deployed(self) -> list[str]:
+        return [one["name"] for one in self.site.get("/deployments")["items"]]
+
     def found(self, name: str) -> dict[str, Any]:
         found: dict[str, Any] = self.site.get(f"/deployments/{name}")
         return found
@@ -147,9 +150,9 @@ def yard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
         site = Site(home).start()
         made = Yard(address, own, site, folder)
         yield made
-        for one in site.get("/deployments")["items"]:
-            site.penstock("deployment", "delete", one["name"], status=None)
-        eventually(lambda: not site.get("/deployments")["items"], what="all gone", patience=LONG)
+        for name in made.deployed():
+            site.penstock("deployment", "delete", name, status=None)
+        eventually(lambda: not made.deployed(), what="all gone", patience=LONG)
         site.stop()
     subprocess.run(["rm", "-rf", str(home)], check=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -143,3 +144,11 @@ def test_another_object_of_the_same_flavor_finds_it(deployer: Deployer, plan: Pl
     deployer.apply(plan)
     found = up(deployer, plan)
     assert up(make(), plan) == found
+
+
+def test_two_who_apply_the_same_at_once_do_no_harm(plan: Plan, make: Make) -> None:
+    both = [make(), make()]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda one: one.apply(plan), both))
+    assert up(both[0], plan).url == up(both[1], plan).url
+    assert ask(up(both[0], plan), 6) == 12

@@ -248,7 +248,10 @@ class DockerDeployer:
             work.error = None
         except Superseded:
             pass
-        except (Unavailable, Conflict) as error:  # the engine is away or full, or another server does the same
+        except Conflict as error:  # another server does the same
+            work.reason = error.detail
+            return False
+        except Unavailable as error:  # the engine is away, or full
             work.error = error.detail
             return False
         except EnvironmentFailed as error:
