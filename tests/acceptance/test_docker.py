@@ -232,6 +232,23 @@ def test_what_is_killed_comes_back_and_a_new_server_finds_it(yard: Yard) -> None
     eventually(lambda: not yard.things(identity), what="nothing left", patience=LONG)
 
 
+def test_a_candidate_is_tried_in_a_container_that_only_its_deployment_can_ask(yard: Yard) -> None:
+    url = json.loads(yard.deploy("tried", PLAIN, *yard.options).stdout)["url"]
+    project = yard.folder / "tried"
+    (project / "code_of.py").write_text(OTHER + CODE)
+    made = yard.site.penstock("pipeline", "snapshot", "create", "code_of.py:served", "-o", "json", cwd=project)
+    said = ("--snapshot", json.loads(made.stdout)["id"], "--weight", "1", "--timeout", str(LONG))
+    yard.site.penstock("deployment", "canary", "tried", *said)
+    eventually(lambda: ask(url)[:2] == (200, 21), what="the candidate's answer", patience=LONG)
+    companion = yard.site.get("/deployments/tried/trial")["trial"]["companion_id"]
+    found = yard.site.get(f"/deployments/{companion}")
+    assert found["url"].startswith("http://127.0.0.1:")
+    assert httpx.post(f"{found['inner_url']}/invoke", json={}, timeout=PATIENCE).status_code == 401
+    yard.site.penstock("deployment", "abort", "tried")
+    eventually(lambda: not yard.things(companion), what="nothing left", patience=LONG)
+    assert ask(url)[:2] == (200, 14)
+
+
 def _answers(url: str) -> bool:
     try:
         return ask(url)[0] == 200

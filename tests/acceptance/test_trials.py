@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import socket
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -154,7 +155,10 @@ def new_lab(new_site: Callable[..., Site], tmp_path: Path) -> Iterator[Callable[
 
 
 def test_a_mirror_finds_what_differs_and_no_caller_sees_it(new_lab: Callable[..., Lab]) -> None:
-    lab = new_lab("--generate-key")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+    said = ("--deployer-option", f"port={port}", "--deployer-option", "allocate_port_if_busy=false")
+    lab = new_lab("--generate-key", "--deployer", "local", *said)
     candidate = lab.candidate(
         ("number / 3", "number / 3 + (number > 90) * 0.5 + 1e-12"),
         (', path: str = ""', ""),
@@ -190,6 +194,8 @@ def test_a_mirror_finds_what_differs_and_no_caller_sees_it(new_lab: Callable[...
         assert answer.status_code == 401
     assert httpx.get(f"{companion['url']}/docs").status_code == 404
     assert companion["url"].startswith("http://127.0.0.1:")
+    assert lab.deployment["url"].endswith(port)
+    assert not companion["url"].endswith(port)
     for path in ("rollback", "deprovision"):
         assert "candidate" in lab.site.post(f"/deployments/{companion['name']}/{path}", {}, 409)["detail"]
     again = lab.penstock("deployment", "canary", "scored", "--snapshot", candidate, status=None)

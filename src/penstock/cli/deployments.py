@@ -272,6 +272,7 @@ def _fields(found: Deployment) -> dict[str, Any]:
         "Revision": found.revision,
         "Keys needed": _guarded(found),
         "Deployer": found.deployer.flavor,
+        **({"Candidate of": found.companion_of} if found.companion_of else {}),
     }
 
 

@@ -404,6 +404,7 @@ def _fields(run: Run) -> dict[str, Any]:
         "Snapshot": run.snapshot_id,
         "Started by": f"{cause.account} ({cause.kind}{parent})",
         "Replay of": cause.replay_of,
+        "Copy of": cause.mirror_of,
         "Tags": run.tags,
         "Configuration": json.dumps(said(run.configuration), ensure_ascii=False) if said(run.configuration) else None,
         "Metadata": run.metadata,

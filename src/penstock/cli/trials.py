@@ -118,6 +118,7 @@ def _fields(trial: Trial) -> dict[str, Any]:
         "Why": trial.reason,
         "Snapshot": trial.snapshot_id,
         "Share": f"{trial.share:.1%}",
+        "Companion": trial.companion_id,
     }
 
 

@@ -77,10 +77,10 @@ class Trials:
             found = self.get(ref).trial
             if found.state in ENDED:
                 raise Conflict(f"The trial is over: {found.state}. {found.reason or ''}".rstrip())
+            if found.state is TrialState.ERROR:
+                raise Conflict(f"The candidate does not come up: {found.reason}")
             if found.state is not TrialState.STARTING:
                 return found
-            if found.reason is not None:
-                raise Conflict(f"The candidate does not come up: {found.reason}")
             if time.monotonic() > deadline:
                 raise TimeoutError(f"The candidate is not up after {timeout:g} s.")
             time.sleep(0.1)  # the server offers no event for this

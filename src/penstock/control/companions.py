@@ -59,8 +59,8 @@ def digests(installation: Installation, companion_id: str) -> tuple[KeyDigest, .
 def seat(rs: ReadSession, companion: Deployment) -> Seat:
     """For whom a companion answers. Raises `NotFound` if that is gone."""
     trial = trials.of_companion(rs, companion.id)
-    first = deployments.get(rs, trial.deployment_id)
-    return Seat(deployment_id=first.id, deployment_name=first.name, kind=trial.kind)
+    name = deployments.name_of(rs, trial.deployment_id)
+    return Seat(deployment_id=trial.deployment_id, deployment_name=name, kind=trial.kind)
 
 
 def cause(known: Deployment, taken: Seat | None, mirror_of: str | None) -> Cause:

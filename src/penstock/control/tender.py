@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from penstock.control import deployments as control
@@ -80,7 +81,7 @@ class Tender(Background):
         except PenstockError as error:
             log.warning("deployment %s: %s", known.name, error.detail)
             state = DeploymentState.ERROR if known.wanted == "running" else known.state
-            self._write(known, Standing(state=state, reason=error.detail, url=known.url))
+            self._write(known, Standing(state=state, reason=error.detail, url=known.url, inner_url=known.inner_url))
             return False
 
     def _see_to(self, known: Deployment, applied: datetime | None) -> bool:
@@ -99,7 +100,7 @@ class Tender(Background):
             with self._installation.db.write() as session:
                 deployments.applied(session, known.id, known.updated)
         if standing.state is DeploymentState.ABSENT or standing.revision not in (known.revision, None):
-            standing = Standing(state=DeploymentState.PENDING, url=standing.url, reason=standing.reason)
+            standing = replace(standing, state=DeploymentState.PENDING)
         self._write(known, standing)
         return standing.state is DeploymentState.PENDING
 
@@ -118,7 +119,8 @@ class Tender(Background):
         return not gone
 
     def _write(self, known: Deployment, standing: Standing) -> None:
-        if (known.state, known.reason, known.url) == (standing.state, standing.reason, standing.url):
+        seen = (known.state, known.reason, known.url, known.inner_url)
+        if seen == (standing.state, standing.reason, standing.url, standing.inner_url):
             return
         with self._installation.db.write() as session:
             deployments.see(session, known.id, standing)

@@ -112,7 +112,8 @@ def _shown(rs: ReadSession, trial: Trial) -> Trial:
     companion = deployments.get(rs, trial.companion_id)
     if companion.state is DeploymentState.RUNNING:
         return trial
-    return replace(trial, state=TrialState.STARTING, reason=companion.reason)
+    failed = companion.state is DeploymentState.ERROR
+    return replace(trial, state=TrialState.ERROR if failed else TrialState.STARTING, reason=companion.reason)
 
 
 def set_share(ws: WriteSession, reference: str, share: float) -> Trial:
@@ -164,8 +165,9 @@ def settle(installation: Installation) -> None:
         waiting = [one for one in trials.promoting(session) if _serves(session, one)]
     for one in waiting:
         with installation.db.write() as session:
+            serves = _serves(session, one)  # holds the deployment first, as whoever changes it does
             trial = trials.going(session, one.deployment_id)
-            if trial is not None and trial.id == one.id and _serves(session, trial):
+            if serves and trial is not None and trial.id == one.id:
                 companions.end(session, trial, TrialState.PROMOTED, None)
                 control.tell(session, installation)
 
@@ -212,7 +214,8 @@ def orders(rs: ReadSession, installation: Installation, reference: str, word: Tr
     if trial.kind == "mirror" and trial.state is TrialState.PROMOTING:
         return TrialOrders()
     companion = deployments.get(rs, trial.companion_id)
-    if companion.url is None:
+    url = companion.inner_url or companion.url
+    if url is None:
         return TrialOrders()
     said = companion.settings
     return TrialOrders(
@@ -221,7 +224,7 @@ def orders(rs: ReadSession, installation: Installation, reference: str, word: Tr
             kind=trial.kind,
             share=trial.share,
             snapshot_id=trial.snapshot_id,
-            url=companion.url,
+            url=url,
             path=said.path("invoke"),
             ready_path=f"{said.root_url_path}{said.api_url_path}/ready",
             key=companions.key(installation, companion.id),

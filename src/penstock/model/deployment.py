@@ -59,6 +59,9 @@ class Deployment:
     """Why it is in this state, where that is not plain."""
 
     url: str | None = None
+    inner_url: str | None = None
+    """Where other services of its deployer reach it, if that is elsewhere."""
+
     deployer: Component = field(default_factory=lambda: Component(flavor="local"))
     settings: DeploymentSettings = field(default_factory=DeploymentSettings)
     auth: bool = False
@@ -78,6 +81,9 @@ class Standing:
 
     state: DeploymentState
     url: str | None = None
+    inner_url: str | None = None
+    """Where services that this deployer keeps up reach it, if not at the `url`: in a network of their own."""
+
     reason: str | None = None
     revision: int | None = None
     """Which one is up, or coming up."""

@@ -39,6 +39,9 @@ class TrialState(StrEnum):
     """The candidate is coming up; nothing is sent to it."""
 
     RUNNING = "running"
+    ERROR = "error"
+    """The candidate does not come up, or not any more, and the reason says why; what serves answers everything."""
+
     PROMOTING = "promoting"
     """The candidate is becoming the deployment's next revision, and takes its share until that serves."""
 

@@ -37,6 +37,7 @@ deployments = Table(
     Column("state", Choice(DeploymentState), nullable=False),
     Column("reason", Json(str), nullable=True),
     Column("url", Text),
+    Column("inner_url", Text),
     Column("deployer", Json(Component), nullable=False),
     Column("settings", Json(DeploymentSettings), nullable=False),
     Column("auth", Boolean, nullable=False),

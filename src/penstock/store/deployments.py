@@ -25,6 +25,7 @@ _INSERT_KEY = into(deployment_keys)
 _ALL = select(*_DEPLOYMENT.columns)
 _BY_ID = _ALL.where(deployments.c.id == bindparam("ref"))
 _BY_NAME = _ALL.where(deployments.c.name == bindparam("ref"))
+_NAME = select(deployments.c.name).where(deployments.c.id == bindparam("ref"))
 _LISTED = _ALL.where(deployments.c.companion_of.is_(None))
 _UPDATE = update(deployments).where(deployments.c.id == bindparam("ref"))
 _SEE = _UPDATE.where(
@@ -32,6 +33,7 @@ _SEE = _UPDATE.where(
         deployments.c.state != bindparam("now"),
         deployments.c.reason.is_distinct_from(bindparam("why", type_=deployments.c.reason.type)),
         deployments.c.url.is_distinct_from(bindparam("where")),
+        deployments.c.inner_url.is_distinct_from(bindparam("within")),
     )
 )
 _DELETE = delete(deployments).where(deployments.c.id == bindparam("ref"))
@@ -60,6 +62,11 @@ def get(rs: ReadSession, ref: str) -> Deployment:
     return _DEPLOYMENT.made(found(rs.row(statement, {"ref": ref}), "deployment", ref))
 
 
+def name_of(rs: ReadSession, deployment_id: str) -> str:
+    """The name of a deployment, which nobody holds for that. Raises `NotFound`."""
+    return str(found(rs.row(_NAME, {"ref": deployment_id}), "deployment", deployment_id).name)
+
+
 def find(rs: ReadSession, name: str) -> Deployment | None:
     """The deployment with this name, if there is one."""
     row = rs.row(rs.held(_BY_NAME, deployments), {"ref": name})
@@ -79,8 +86,8 @@ def applied(ws: WriteSession, deployment_id: str, at: datetime) -> None:
 
 def see(ws: WriteSession, deployment_id: str, standing: Standing) -> bool:
     """Write how it stands; whether that is news."""
-    news = {"state": standing.state, "reason": standing.reason, "url": standing.url}
-    seen = {"now": standing.state, "why": standing.reason, "where": standing.url}
+    news = {"state": standing.state, "reason": standing.reason, "url": standing.url, "inner_url": standing.inner_url}
+    seen = {"now": standing.state, "why": standing.reason, "where": standing.url, "within": standing.inner_url}
     return ws.change(_SEE, news | seen | {"ref": deployment_id}) == 1
 
 

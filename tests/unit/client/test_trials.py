@@ -47,10 +47,10 @@ def test_without_a_candidate_it_is_the_latest_of_what_is_served(client: Client, 
 def test_it_waits_for_the_candidate_and_says_why_it_does_not_come(
     client: Client, transport: Any, pauses: list[float]
 ) -> None:
-    transport.script = [report("starting"), report("starting"), report("running")]
+    transport.script = [report("starting"), report("starting", reason="building the image"), report("running")]
     assert client.trials.wait("served").state == "running"
     for state, reason, words in (
-        ("starting", "no model", "does not come up: no model"),
+        ("error", "no model", "does not come up: no model"),
         ("rolled_back", "It failed.", "is over: rolled_back. It failed."),
         ("aborted", None, "is over: aborted"),
     ):

@@ -134,6 +134,9 @@ def test_orders_are_for_those_who_serve_what_it_began_with(lab: Lab) -> None:
     assert order is not None
     assert (order.share, order.url, order.path, order.ready_path) == (0.5, "http://yard", "/invoke", "/ready")
     assert order.rule == Rule(min_requests=7)
+    inside = Standing(state=DeploymentState.RUNNING, url="http://yard", inner_url="http://within:8000")
+    lab.do(deployments.see, lab.trial.companion_id, inside)
+    assert getattr(lab.hear("p", 0, None), "url", None) == "http://within:8000"
     companion = lab.get(lab.trial.companion_id)
     assert companions.digests(lab.here, companion.id) == lab.yard.plans[companion.id].keys
     assert order.key == companions.key(lab.here, companion.id)
@@ -231,7 +234,9 @@ def test_a_candidate_that_does_not_come_up_is_told_of(lab: Lab) -> None:
     started = lab.start()
     standing = Standing(state=DeploymentState.ERROR, reason="no model")
     lab.do(deployments.see, started.companion_id, standing)
-    assert (lab.trial.state, lab.trial.reason) == (TrialState.STARTING, "no model")
+    assert (lab.trial.state, lab.trial.reason) == (TrialState.ERROR, "no model")
+    lab.do(deployments.see, started.companion_id, Standing(state=DeploymentState.PENDING, reason="building the image"))
+    assert (lab.trial.state, lab.trial.reason) == (TrialState.STARTING, "building the image")
     assert lab.get().state is DeploymentState.RUNNING
 
 

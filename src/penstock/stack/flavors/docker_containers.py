@@ -146,6 +146,8 @@ def lodged(plan: Plan, options: Options, *, local: bool) -> Lodging:
 
 def check_address(plan: Plan, options: Options, *, local: bool) -> str:
     """Where the engine's machine is to listen. Raises `InvalidInput` where nobody could call, or everybody."""
+    if plan.seat is not None:  # who asks a companion comes from inside, to its `inner_url`
+        return "127.0.0.1"
     address = options.address or plan.host
     if not (plan.auth or _is_loopback(address)):
         raise InvalidInput(
@@ -215,12 +217,15 @@ def gate(lodging: Lodging, image: str, options: Options, *, rotating: bool) -> d
         "read_only": True,
         "mem_limit": "64m",
         "labels": labels_of(lodging.plan, "gate", options),
+        **({"network": options.network} if options.network is not None else {}),
     }
 
 
 def ports(plan: Plan, options: Options) -> list[int]:
     """The ports to try, one after the other."""
     low, high = options.port_range
+    if plan.seat is not None:  # what is said of a port is said of the deployment that is asked
+        return [plan.port or low, *range(low, high + 1)[:200]]
     first = options.port if options.port is not None else plan.port or low
     others = range(max(low, first) if low <= first <= high else low, high + 1)
     return list(dict.fromkeys([first, *others[:200]])) if options.allocate_port_if_busy else [first]

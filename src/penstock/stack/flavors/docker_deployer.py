@@ -213,7 +213,8 @@ class DockerDeployer:
             state, reason = DeploymentState.ERROR, _why_down(newest)
         elif told.get("state") in ("running", "error"):
             state = DeploymentState(told["state"])
-        return Standing(state=state, url=url, reason=reason, revision=revision)
+        inner = _within(found.gate)
+        return Standing(state=state, url=url, inner_url=inner, reason=reason, revision=revision)
 
     # Work
 
@@ -411,6 +412,13 @@ def _started(gate: Container) -> bool:
             return False
         raise
     return True
+
+
+def _within(gate: Container | None) -> str | None:
+    """Where other containers reach the port: what is published on this machine's loopback is not on theirs."""
+    networks = gate.attrs["NetworkSettings"].get("Networks") or {} if gate is not None else {}
+    found = next((one["IPAddress"] for one in networks.values() if one.get("IPAddress")), None)
+    return f"http://{found}:{PORT}" if found else None
 
 
 def _published(gate: Container) -> tuple[str, int] | None:

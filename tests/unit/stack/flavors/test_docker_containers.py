@@ -19,6 +19,7 @@ from penstock.model.deployment_settings import DeploymentSettings
 from penstock.model.secret import SCHEMA
 from penstock.model.snapshot import Content, Environment, Snapshot
 from penstock.model.stack import Component
+from penstock.model.trial import Seat
 from penstock.stack.flavors import docker_containers as containers
 from penstock.stack.flavors.docker_containers import CONTENT, Options, check_address, lodged, ports, service
 from penstock.stack.flavors.docker_deployer import DockerDeployer
@@ -177,6 +178,15 @@ def test_ports_are_tried_in_their_order() -> None:
     assert ports(plan(port=8123), PLAIN)[:3] == [8123, 8124, 8125]
     assert ports(plan(port=80), Options(port_range=(9000, 9002))) == [80, 9000, 9001, 9002]
     assert ports(plan(port=80), Options(port=9001, allocate_port_if_busy=False)) == [9001]
+
+
+def test_a_companion_is_published_for_this_machine_only_at_any_port() -> None:
+    companion = plan(port=80, auth=True, seat=Seat(deployment_id="d0", deployment_name="asked", kind="canary"))
+    said = Options(address="0.0.0.0", port=9001, allocate_port_if_busy=False, port_range=(9000, 9002), network="mine")
+    assert check_address(companion, said, local=True) == "127.0.0.1"
+    assert ports(companion, said) == [80, 9000, 9001, 9002]
+    gate = containers.gate(lodged(companion, said, local=True), "image", said, rotating=False)
+    assert gate["network"] == "mine"  # where the service that asks it is
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ down_revision = "0016"
 def upgrade() -> None:
     with op.batch_alter_table("deployments") as deployments:
         deployments.add_column(sa.Column("companion_of", sa.String(36), nullable=True))
+        deployments.add_column(sa.Column("inner_url", sa.Text, nullable=True))
     op.create_table(
         "trials",
         sa.Column("id", sa.String(36), nullable=False),
