@@ -4,6 +4,9 @@ The plan may lie on a disk that cannot be written (a mounted secret). What shoul
 directory; all else is written below the home, which may be empty, and a disk in memory. SIGTERM has requests under way end;
 SIGHUP has the plan read again, and a new revision come up beside the old one. All that is printed goes to the standard output.
 
+With `--give-up` it ends where the service does not come up, instead of trying again: for those who start a container again
+themselves, and tell what it said last (Kubernetes).
+
 With `--gate` it does not listen itself, but serves on the port that the gate of the deployment holds (`penstock.serve.gate`),
 beside containers of other revisions, until one of a later generation is ready.
 """
@@ -76,6 +79,20 @@ class Guest(Keeper):
             self._way.say_ready()
 
 
+class Tenant(Keeper):
+    """A keeper that gives up where nothing serves and nothing comes up: somebody else looks after it."""
+
+    gave_up = False
+
+    def _look_at_coming(self, now: float) -> None:
+        came = bool(self._coming)
+        super()._look_at_coming(now)
+        if came and not (self._coming or self._serving):
+            sys.stderr.write(f"penstock: the service does not come up: {self._error}\n")
+            self.gave_up = True
+            self._stop()
+
+
 def _arrived(gate: Path, generation: int) -> Way:
     while True:
         with suppress(GateAway):
@@ -94,6 +111,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=PORT)
     parser.add_argument("--gate", type=Path, default=None, help="serve on the port of this gate")
     parser.add_argument("--generation", type=int, default=0, help="at the gate those of earlier ones make room")
+    parser.add_argument("--give-up", action="store_true", help="end with status 1 where the service does not come up")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # the first process has no other default
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the keeper knows what that means
@@ -102,12 +120,13 @@ def main(arguments: list[str] | None = None) -> int:
         if options.gate is not None:
             keeper: Keeper = Guest(directory, options.plan, options.gate, options.generation)
         else:
-            keeper = Keeper(directory, listening(options.host, [options.port]), log=1, plan=options.plan)
+            kind = Tenant if options.give_up else Keeper
+            keeper = kind(directory, listening(options.host, [options.port]), log=1, plan=options.plan)
     except (OSError, PenstockError) as error:
         sys.stderr.write(f"penstock: the service cannot be kept up: {error}\n")
         return 1
     keeper.run()
-    return 0
+    return 1 if isinstance(keeper, Tenant) and keeper.gave_up else 0
 
 
 def _furnished(home: Path, state: Path, code: Path) -> Path:

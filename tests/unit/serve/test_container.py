@@ -26,6 +26,7 @@ from penstock.ids import new_id
 from penstock.model.deployment import Plan
 from penstock.model.deployment_settings import DeploymentSettings
 from penstock.model.snapshot import Snapshot, snapshot_id
+from penstock.model.stack import Component
 from penstock.serve import container, gate
 from penstock.serve.keeper import listening
 from tests.launching import SOURCES, eventually
@@ -197,6 +198,21 @@ def _listens(port: int) -> bool:
     with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
         return True
     return False
+
+
+def test_with_give_up_one_that_does_not_come_up_ends_and_one_that_has_died_is_begun_again(contained: Contained) -> None:
+    contained.put(replace(contained.plan, secret_store=Component(flavor="nowhere")))
+    process = contained.start("--give-up")
+    assert process.wait(60) == 1
+    assert "the service does not come up: InvalidInput: Kind 'secret_store' has no flavor" in contained.out.read_text()
+    contained.put(contained.plan)
+    process = contained.start("--give-up")
+    first = contained.running()["workers"]
+    for worker in first:
+        os.kill(worker, signal.SIGKILL)
+    eventually(lambda: contained.told()["restarts"] == 2 and contained.told()["state"] == "running", patience=60)
+    assert set(contained.running()["workers"]).isdisjoint(first)
+    assert process.poll() is None
 
 
 def test_a_port_that_is_taken_is_told(contained: Contained) -> None:
