@@ -13,7 +13,13 @@ ADVICE = "Give a reference to a secret, {{name.key}}: a value never travels, and
 SCHEMA = {"type": "string", "format": "secret-reference", "pattern": PATTERN, "writeOnly": True, "description": ADVICE}
 """JSON Schema of what is given for a secret."""
 
+_USED = re.compile(r'"secret-reference"|"secrets":\[[^\]]|' + PATTERN.strip("^$"))
 _REFERENCE = re.compile(r"\{\{ *([A-Za-z][A-Za-z0-9_-]*) *\. *([A-Za-z][A-Za-z0-9_-]*) *\}\}")
+
+
+def used_in(document: str) -> bool:
+    """Whether a pipeline uses secrets, by the JSON of what was frozen of it."""
+    return _USED.search(document) is not None
 
 
 def is_reference(text: str) -> bool:

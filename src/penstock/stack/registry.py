@@ -32,6 +32,7 @@ _BUILT_IN = {
     "artifact_store.object": "penstock.stack.flavors.object_store:ObjectStore",
     "container_registry.docker": "penstock.stack.flavors.docker_registry:DockerRegistry",
     "deployer.docker": "penstock.stack.flavors.docker_deployer:DockerDeployer",
+    "deployer.kubernetes": "penstock.stack.flavors.kubernetes_deployer:KubernetesDeployer",
     "deployer.local": "penstock.stack.flavors.local_deployer:LocalDeployer",
     "image_builder.docker": "penstock.stack.flavors.docker_builder:DockerBuilder",
     "orchestrator.local": "penstock.stack.flavors.local:LocalLauncher",

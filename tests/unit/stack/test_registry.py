@@ -57,7 +57,7 @@ def test_a_plug_in_of_any_kind(plug_ins: None) -> None:
 
 def test_all_flavors_are_listed(plug_ins: None) -> None:
     assert registry.flavors() == {
-        "deployer": ["docker", "local"],
+        "deployer": ["docker", "kubernetes", "local"],
         "orchestrator": ["local"],
         "artifact_store": ["fake", "file", "gone", "object"],
         "image_builder": ["docker"],

@@ -19,7 +19,7 @@ from penstock.ids import digest_of
 from penstock.model.container import HOME, PORT, PYTHON, STATE, USER
 from penstock.model.deployment import Plan
 from penstock.model.image import inside
-from penstock.model.secret import PATTERN as REFERENCE
+from penstock.model.secret import used_in
 from penstock.model.stack import Component
 
 SERVER = "/run/penstock/server"
@@ -33,7 +33,6 @@ DEPLOYMENT, ROLE, GENERATION, REVISION, CONTENT, LEAVING = (
 )
 """Labels by which containers and volumes are found again."""
 
-_USES_SECRET = re.compile(r'"secret-reference"|"secrets":\[[^\]]|' + REFERENCE.strip("^$"))
 _MEMORY = re.compile(r"[1-9][0-9]*[bkmg]?")
 _LOGS = {"max-size": "10m", "max-file": "2"}
 
@@ -325,7 +324,7 @@ def _secret_mounts(secrets: Component, faults: list[dict[str, Any]]) -> list[tup
 
 
 def _uses_secrets(plan: Plan) -> bool:
-    return _USES_SECRET.search(msgspec.json.encode(plan.snapshot.content).decode()) is not None
+    return used_in(msgspec.json.encode(plan.snapshot.content).decode())
 
 
 def _user() -> str:

@@ -1,0 +1,278 @@
+"""Services in a Kubernetes cluster: a Deployment that rolls from one revision to the next, and what belongs to it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from penstock.errors import Conflict, InvalidInput, PenstockError, Unavailable, fault
+from penstock.model.deployment import DeploymentState, Plan, Standing
+from penstock.model.reading import read
+from penstock.model.stack import Component
+from penstock.stack.flavors import kubernetes_standing as standings
+from penstock.stack.flavors.kubernetes_cluster import Cluster, Object
+from penstock.stack.flavors.kubernetes_manifests import (
+    DEPLOYMENT,
+    KINDS,
+    OBJECTS,
+    PLACEHOLDER_IMAGE,
+    REVISION,
+    key_of,
+    lodged,
+    manifests,
+)
+from penstock.stack.flavors.kubernetes_options import Options
+from penstock.stack.images import image_of
+from penstock.stack.registry import build
+from penstock.stack.works import Superseded, Work, Works
+
+log = logging.getLogger("penstock.kubernetes")
+
+FRESH = 1.0
+"""Seconds for which what was seen holds: whoever waits for a deployment asks ten times a second."""
+
+_OURS = (
+    ("networking.k8s.io/v1", "Ingress"),
+    ("autoscaling/v2", "HorizontalPodAutoscaler"),
+    ("policy/v1", "PodDisruptionBudget"),
+    ("v1", "Service"),
+    ("v1", "Secret"),
+)
+_DEPLOYMENT, _CLAIM = ("apps/v1", "Deployment"), ("v1", "PersistentVolumeClaim")
+
+
+class KubernetesDeployer:
+    """The deployer `kubernetes`. Its options are those of `kubernetes_options.Options`.
+
+    What it has applied is told by the cluster itself: by the label that everything has, and by what the Deployment lists. So
+    any number of servers may look after one deployment, and none has to remember anything.
+    """
+
+    extra = "kubernetes"
+    place = ("context", "kubeconfig", "namespace")
+    """Options that say where a deployment is: all others may change with an update."""
+
+    def __init__(self, **options: Any) -> None:
+        self._options = read(Options, options, what="What is said of deployer 'kubernetes'", at=("deployer", "options"))
+        self._cluster = Cluster(self._options.kubeconfig, self._options.context)
+        self._works = Works("kubernetes")
+        self._seen: dict[str, tuple[float, Standing]] = {}
+        self._removed: dict[str, float] = {}
+        self._tidying: set[str] = set()
+        if self._options.image_builder:
+            build("image_builder", self._builder(None))  # refuses now what cannot be
+
+    def apply(self, plan: Plan) -> None:
+        """See `Deployer`. What could not work in a pod is refused now; what the cluster refuses is told by `state`."""
+        manifests(lodged(plan, self._options), self._options, PLACEHOLDER_IMAGE)
+        if self._options.image is None:
+            self._registry(plan)
+        self._seen.pop(plan.deployment_id, None)
+        self._works.begin(plan.deployment_id, plan, self._carry_out)
+
+    def state(self, deployment_id: str) -> Standing:
+        """See `Deployer`. What a revision that serves no longer has is removed behind its back."""
+        work = self._works.get(deployment_id)
+        seen = self._seen.get(deployment_id)
+        if work is not None:
+            revision = work.plan.revision if work.plan is not None else None
+            state = DeploymentState.ERROR if work.error else DeploymentState.PENDING
+            if work.error is not None and work.error == self._cluster.away:
+                state = DeploymentState.UNKNOWN
+            url = seen[1].url if seen is not None else None
+            return Standing(state=state, url=url, reason=work.error or work.reason, revision=revision, held=False)
+        if seen is not None and time.monotonic() - seen[0] < FRESH:
+            return seen[1]
+        try:
+            found = self._look(deployment_id)
+        except PenstockError as error:
+            url = seen[1].url if seen is not None else None
+            return Standing(state=DeploymentState.UNKNOWN, url=url, reason=error.detail)
+        self._seen[deployment_id] = (time.monotonic(), found)
+        return found
+
+    def logs(self, deployment_id: str, tail: int) -> list[str]:
+        """See `Deployer`. Of all pods by time, those that crashed too; while there are none: what building the image has said."""
+        pods = self._pods(deployment_id)
+        lines: list[tuple[str, str, str]] = []
+        for pod in pods:
+            name = pod["metadata"]["name"]
+            for previous in (True, False) if _has_crashed(pod) else (False,):
+                for line in self._cluster.logs(self._options.namespace, name, tail, previous=previous):
+                    at, _, text = line.partition(" ")
+                    lines.append((at, name.rpartition("-")[2], text))
+        lines.sort(key=lambda one: one[0])
+        work = self._works.get(deployment_id)
+        if not lines:
+            return list(work.lines if work else ())[-tail:]
+        return [f"[{pod}] {text}" if len(pods) > 1 else text for _, pod, text in lines[-tail:]]
+
+    def remove(self, deployment_id: str) -> None:
+        """See `Deployer`. A disk is given up only where `state` has told that nothing runs any more."""
+        work = self._works.get(deployment_id)
+        if work is not None and not work.ended.is_set():  # what it is at must not come after us
+            self._works.begin(deployment_id, None, lambda *_: self._take_down(deployment_id, disks=False))
+            return
+        self._works.forget(deployment_id)
+        _, seen = self._seen.get(deployment_id, (0.0, None))
+        disks = seen is not None and seen.state is DeploymentState.ABSENT
+        if disks or time.monotonic() - self._removed.get(deployment_id, 0.0) > FRESH:
+            self._take_down(deployment_id, disks=disks)
+
+    def manifests(self, plan: Plan) -> list[Object]:
+        """What the deployment consists of, without credentials: a placeholder stands for them, and for an image to be built."""
+        image = self._options.image or PLACEHOLDER_IMAGE
+        return manifests(lodged(plan, self._options), self._options, image, secrets=False)
+
+    # Looking
+
+    def _look(self, deployment_id: str) -> Standing:
+        if self._cluster.resting:
+            raise Unavailable(self._cluster.away or "")
+        deployment = self._deployment(deployment_id)
+        pods = self._pods(deployment_id)
+        found = standings.standing(deployment, pods)
+        if deployment is None:
+            return found
+        if found.state is DeploymentState.RUNNING and self._superfluous(deployment):
+            self._tidy(deployment_id)
+        return replace(found, url=self._url(deployment, pods))
+
+    def _deployment(self, deployment_id: str) -> Object | None:
+        found = self._list(_DEPLOYMENT, deployment_id)
+        return found[0] if found else None
+
+    def _pods(self, deployment_id: str) -> list[Object]:
+        return self._list(("v1", "Pod"), deployment_id)
+
+    def _list(self, kind: tuple[str, str], deployment_id: str) -> list[Object]:
+        return self._cluster.find(*kind, self._options.namespace, f"{DEPLOYMENT}={deployment_id}")
+
+    def _url(self, deployment: Object, pods: Iterable[Object]) -> str | None:
+        name, space = deployment["metadata"]["name"], self._options.namespace
+        ingress = self._options.ingress and self._cluster.get(("networking.k8s.io/v1", "Ingress", name), space)
+        service = None if ingress else self._cluster.get(("v1", "Service", name), space)
+        return standings.url(service, ingress or None, pods)
+
+    # Applying
+
+    def _carry_out(self, deployment_id: str, work: Work) -> None:
+        plan = work.plan
+        assert plan is not None
+        image = self._options.image or self._built(plan, work)
+        work.check()
+        work.reason = "telling the cluster"
+        wanted = manifests(lodged(plan, self._options), self._options, image)
+        self._make_namespace()
+        deployment = self._deployment(deployment_id)
+        if deployment is not None and _revision(deployment) > plan.revision:
+            raise Superseded  # by another server, or another object of ours
+        ours = [one for one in wanted if self._is_to_be_applied(one, plan)]
+        kinds = {key_of(one)[:2] for one in wanted} | set(standings.listed(deployment or {}, KINDS))
+        ours[-1]["metadata"]["annotations"][KINDS] = json.dumps(sorted(kinds))
+        for one in ours:
+            work.check()
+            self._cluster.apply(one, self._options.namespace)
+        self._seen.pop(deployment_id, None)
+
+    def _built(self, plan: Plan, work: Work) -> str:
+        work.reason = "building the image"
+        builder = build("image_builder", self._builder(plan.image_builder))
+        return builder.build(image_of(plan), build("container_registry", self._registry(plan)), work.say)
+
+    def _builder(self, of_stack: Component | None) -> Component:
+        said = self._options.image_builder
+        return of_stack if of_stack is not None and not said else Component(flavor="docker", options=said)
+
+    def _registry(self, plan: Plan) -> Component:
+        engine = {name: value for name, value in self._options.image_builder.items() if name == "engine"}
+        if self._options.registry is not None:
+            return Component(flavor="docker", options={"prefix": self._options.registry, **engine})
+        if plan.container_registry is not None:
+            return plan.container_registry
+        told = "Machines of a cluster take images from a registry: say its prefix, or an `image` of your own."
+        raise InvalidInput("It is not said where the image goes.", errors=[fault("/deployer/options/registry", told)])
+
+    def _make_namespace(self) -> None:
+        space = self._options.namespace
+        if self._options.create_namespace and self._cluster.get(("v1", "Namespace", space), "") is None:
+            labels = {"app.kubernetes.io/managed-by": "penstock"}
+            made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space, "labels": labels}}
+            self._cluster.apply(made, "")
+
+    def _is_to_be_applied(self, manifest: Object, plan: Plan) -> bool:
+        """Raises `Conflict` for an object that is somebody else's. A Secret that is there holds the same plan, and cannot change."""
+        version, kind, name = key_of(manifest)
+        known = self._cluster.get((version, kind, name), self._options.namespace)
+        if known is None:
+            return True
+        if (known["metadata"].get("labels") or {}).get(DEPLOYMENT) != plan.deployment_id:
+            raise Conflict(
+                f"There is a {kind} named '{name}' in the cluster that does not belong to this deployment: it is left alone. "
+                "Rename one of the two, or remove that."
+            )
+        return not known.get("immutable")
+
+    # Removing
+
+    def _tidy(self, deployment_id: str) -> None:
+        if deployment_id in self._tidying:
+            return
+        self._tidying.add(deployment_id)
+        threading.Thread(target=self._tidied, args=(deployment_id,), name="penstock-kubernetes", daemon=True).start()
+
+    def _tidied(self, deployment_id: str) -> None:
+        try:
+            deployment = self._deployment(deployment_id)
+            if deployment is not None and self._works.get(deployment_id) is None and standings.complete(deployment):
+                for one in self._superfluous(deployment):
+                    self._delete(one)
+        except PenstockError as error:
+            log.warning("what deployment %s no longer has could not be removed: %s", deployment_id, error.detail)
+        finally:
+            self._tidying.discard(deployment_id)
+
+    def _superfluous(self, deployment: Object) -> list[Object]:
+        """What belongs to the deployment, but not to what serves. Disks are kept: they may hold what nobody else has."""
+        kept = set(standings.listed(deployment, OBJECTS))
+        deployment_id = deployment["metadata"]["labels"][DEPLOYMENT]
+        found = [one for kind in _kinds(deployment) for one in self._list(kind, deployment_id)]
+        return [one for one in found if key_of(one) not in kept] if kept else []
+
+    def _take_down(self, deployment_id: str, *, disks: bool) -> None:
+        """The Deployment goes last: as long as it is there, it says what else may be."""
+        deployment = self._deployment(deployment_id)
+        for kind in _kinds(deployment or {}):
+            for one in self._list(kind, deployment_id):
+                self._delete(one)
+        if deployment is not None:
+            self._delete(deployment)
+        elif disks and not self._pods(deployment_id):
+            for one in self._list(_CLAIM, deployment_id):
+                self._delete(one)
+        self._removed[deployment_id] = time.monotonic()
+        self._seen.pop(deployment_id, None)
+
+    def _delete(self, thing: Object) -> None:
+        if not thing["metadata"].get("deletionTimestamp"):
+            self._cluster.delete(key_of(thing), self._options.namespace, thing["metadata"]["uid"])
+
+
+def _kinds(deployment: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The kinds of which there may be objects, but for the Deployment and its disk."""
+    listed = [(one[0], one[1]) for one in standings.listed(deployment, KINDS) if len(one) == 2]
+    return [one for one in dict.fromkeys((*listed, *_OURS)) if one not in (_DEPLOYMENT, _CLAIM)]
+
+
+def _revision(deployment: Object) -> int:
+    told = (deployment["metadata"].get("annotations") or {}).get(REVISION, "")
+    return int(told) if told.isdigit() else 0
+
+
+def _has_crashed(pod: Object) -> bool:
+    return any(one.get("restartCount") for one in (pod.get("status") or {}).get("containerStatuses") or ())
