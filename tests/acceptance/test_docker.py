@@ -35,7 +35,7 @@ LONG = 120.0
 CODE = """
 from penstock import pipeline, step
 
-@step
+@step(secrets=SECRETS)
 def times(number: int) -> int:
     print(f"multiplying {number}")
     return FACTOR * number
@@ -47,6 +47,13 @@ def served(number: int) -> int:
 PLAIN = "FACTOR, INIT = 2, None\n"
 OTHER = "FACTOR, INIT = 3, None\n"
 BROKEN = "FACTOR = 4\ndef INIT():\n    raise RuntimeError('no model here')\n"
+SECRET = """
+import os
+class Factor:
+    def __mul__(self, number):
+        return int(os.environ["factor"]) * number
+FACTOR, INIT, SECRETS = Factor(), None, ["db"]
+"""
 LIBRARY = "FACTOR = 5\ndef INIT():\n    import tiny\n    assert tiny.VERSION == '5'\n"
 
 
@@ -74,7 +81,7 @@ class Yard:
     def deploy(self, name: str, head: str, *options: str, status: int | None = 0) -> subprocess.CompletedProcess[str]:
         project = self.folder / name
         project.mkdir(exist_ok=True)
-        (project / "code_of.py").write_text(head + CODE)
+        (project / "code_of.py").write_text(head + "SECRETS = globals().get('SECRETS', [])\n" + CODE)
         waiting = ("--timeout", str(LONG), "-o", "json")
         return self.site.penstock(
             "pipeline", "deploy", "code_of.py:served", "--name", name, *options, *waiting, cwd=project, status=status
@@ -204,6 +211,17 @@ def test_other_requirements_are_another_image_and_nobody_is_refused(yard: Yard) 
     assert ask(url)[:2] == (200, 35)
     yard.site.penstock("deployment", "rollback", "needy", "--to", "1", "--timeout", str(LONG))
     assert ask(url)[:2] == (200, 14)
+
+
+def test_secrets_in_a_folder_get_into_a_container_that_may_read_them(yard: Yard) -> None:
+    told = yard.deploy("hidden", SECRET, *yard.options, status=None)
+    assert "uses secrets" in told.stderr
+    assert "say a `user`" in told.stderr or os.getuid() != 0
+    yard.site.penstock("deployment", "delete", "hidden", "--force")
+    yard.site.penstock("secret", "set", "db", "factor=6")
+    options = ["--deployer-option", "user=0:0"] if os.getuid() == 0 else []
+    url = json.loads(yard.deploy("shown", SECRET, *yard.options, *options).stdout)["url"]
+    assert ask(url)[:2] == (200, 42)
 
 
 def test_what_is_killed_comes_back_and_a_new_server_finds_it(yard: Yard) -> None:

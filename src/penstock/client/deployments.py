@@ -76,7 +76,7 @@ class DeploymentOptions(TypedDict, total=False):
 
     settings: DeploymentSettings | Mapping[str, Any] | None
     deployer: str | None
-    """The flavor: `local` if nothing is said."""
+    """The flavor; by default that of the stack, or `local`."""
 
     deployer_options: Mapping[str, Any]
     tags: Sequence[str]

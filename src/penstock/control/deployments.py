@@ -133,7 +133,8 @@ def _updated(ws: WriteSession, known: Deployment, wish: Wish, at: datetime) -> D
         raise Conflict(
             f"There is already a deployment named '{known.name}'. Say that you mean to update it (--update)."
         )
-    if wish.deployer is not None and wish.deployer != known.deployer:
+    said = wish.deployer
+    if said is not None and said not in (known.deployer, Component(flavor=known.deployer.flavor)):
         mistake = fault("/deployer", "A deployment stays where it is. Delete it, or give another name.")
         raise InvalidInput("The deployer of a deployment cannot be changed.", errors=[mistake])
     settings = settings_for(known, wish.snapshot, wish.settings)

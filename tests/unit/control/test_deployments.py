@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from penstock.control import deployments as control
+from penstock.control.installation import now
 from penstock.errors import Conflict, InvalidInput, NotFound, Unauthenticated
+from penstock.ids import new_id
 from penstock.model.account import OWNER
 from penstock.model.deployment import Deployment, DeploymentState, NewDeployment, Standing
 from penstock.model.deployment_settings import DeploymentSettings
-from penstock.model.stack import Component
-from penstock.store import deployments
+from penstock.model.stack import Component, Stack
+from penstock.store import deployments, stacks
 from tests.unit.control.conftest import CONTENT, House
 
 
@@ -39,6 +42,32 @@ def test_one_name_is_one_deployment_unless_an_update_is_meant(house: House) -> N
     assert (second.id, second.revision, second.state) == (first.id, 2, DeploymentState.PENDING)
     with pytest.raises(InvalidInput, match="deployer"):
         deploy(house, update=True, deployer=Component(flavor="elsewhere"))
+    with pytest.raises(InvalidInput, match="deployer"):
+        deploy(house, update=True, deployer=Component(flavor="local", options={"port": 8123}))
+    deploy(house, update=True, deployer=Component(flavor="local"))  # where it is
+
+
+def test_the_stack_says_where_unless_it_is_said_otherwise(house: House) -> None:
+    components = {
+        "artifact_store": Component(flavor="file", options={"path": "/artifacts"}),
+        "deployer": Component(flavor="docker", options={"memory": "1g"}),
+        "image_builder": Component(flavor="docker", options={"base_image": "mine:1"}),
+        "container_registry": Component(flavor="docker", options={"prefix": "registry.example.com/team"}),
+    }
+    with house.here.db.write() as ws:
+        stacks.ensure(ws, Stack(id=new_id(), name="contained", components=components, created=now()))
+    snapshot = house.snapshot(replace(CONTENT, stack="contained"))
+    with house.here.db.write() as ws:
+        made = control.deploy(ws, house.here, control.Wish(name="served", snapshot=snapshot)).deployment
+    assert made.deployer == components["deployer"]
+    with house.here.db.read() as rs:
+        plan = control.plan(rs, house.here, made)
+    assert (plan.image_builder, plan.container_registry) == (
+        components["image_builder"],
+        components["container_registry"],
+    )
+    assert Path(plan.archive) == house.here.code_directory / f"{CONTENT.code}.tar"
+    assert deploy(house, name="other", deployer=Component(flavor="local")).deployment.deployer.flavor == "local"
 
 
 def test_what_did_not_come_up_is_tried_again_when_it_is_asked_for_again(house: House) -> None:

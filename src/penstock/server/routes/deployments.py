@@ -46,7 +46,9 @@ class CreateDeployment(Strict):
     snapshot: str | None = Field(default=None, description="Id or name of a snapshot.")
     pipeline: str | None = Field(default=None, description="Id or name of a pipeline.")
     settings: DeploymentSettings | None = None
-    deployer: str | None = Field(default=None, description="Flavor of the deployer; `local` if nothing is said.")
+    deployer: str | None = Field(
+        default=None, description="Flavor of the deployer; by default that of the stack, or `local`."
+    )
     deployer_options: dict[str, Any] = Field(default={})
     tags: list[str] = Field(default=[], max_length=50)
     update: bool = Field(default=False, description="One of this name may be there already.")

@@ -87,6 +87,7 @@ class DockerBuilder:
                 forcerm=True,
                 platform=image.platform,
                 network_mode=self._network,
+                use_config_proxy=True,
                 labels={LABEL: image.pipeline, "penstock.code": image.code},
                 decode=True,
             )

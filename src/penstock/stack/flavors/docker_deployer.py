@@ -6,10 +6,8 @@ import io
 import logging
 import tarfile
 import threading
-from collections import deque
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -17,7 +15,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from penstock.errors import Conflict, EnvironmentFailed, InvalidInput, NotFound, PenstockError, Unavailable
+from penstock.errors import Conflict, InvalidInput, NotFound, PenstockError, Unavailable
 from penstock.model.container import HOME, PLAN, PORT
 from penstock.model.deployment import DeploymentState, Plan, Standing
 from penstock.model.reading import read
@@ -27,6 +25,7 @@ from penstock.stack.flavors.docker_containers import CONTENT, DEPLOYMENT, GENERA
 from penstock.stack.flavors.docker_engine import address, connect, translated
 from penstock.stack.images import image_of
 from penstock.stack.registry import build
+from penstock.stack.works import Work, Works
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -34,45 +33,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("penstock.docker")
 
-PAUSES = (1.0, 2.0, 5.0, 10.0, 30.0)
-"""Seconds before what the engine kept from being done is tried again; the last one again and again."""
-
 LOOK = 10.0
 """Seconds that the engine may take to say how things are."""
 
-_LINES = 500
 _ALIVE = ("running", "restarting", "paused")
 _TAKEN = ("already allocated", "already in use", "ports are not available", "cannot assign")
-
-
-class Superseded(Exception):
-    """Something else is wanted by now."""
-
-
-@dataclass
-class Work:
-    """What is being done for a deployment, by a thread of this process."""
-
-    plan: Plan | None
-    """None: it is being taken down."""
-
-    before: Work | None
-    reason: str | None = None
-    error: str | None = None
-    lines: deque[str] = field(default_factory=lambda: deque(maxlen=_LINES))
-    over: threading.Event = field(default_factory=threading.Event)
-    ended: threading.Event = field(default_factory=threading.Event)
-
-    def check(self) -> None:
-        """Raises `Superseded` if somebody wants something else."""
-        if self.over.is_set():
-            raise Superseded
-
-    def say(self, line: str) -> None:
-        """Take in a line of the build."""
-        self.check()
-        self.lines.append(line)
-        self.reason = f"building the image: {line[:200]}"
 
 
 @dataclass(frozen=True)
@@ -97,7 +62,7 @@ class DockerDeployer:
 
     def __init__(self, **options: Any) -> None:
         self._options = read(Options, options, what="What is said of deployer 'docker'", at=("deployer", "options"))
-        self._works: dict[str, Work] = {}
+        self._works = Works("docker")
         self._tidying: set[str] = set()
         self._urls: dict[str, str] = {}
         self._lock = threading.Lock()
@@ -110,7 +75,7 @@ class DockerDeployer:
         containers.lodged(plan, self._options, local=self._local)
         with translated():
             self._eyes.ping()
-        self._begin(plan.deployment_id, plan, self._carry_out)
+        self._works.begin(plan.deployment_id, plan, self._carry_out)
 
     def state(self, deployment_id: str) -> Standing:
         """See `Deployer`. Containers that a newer one has relieved are removed behind its back."""
@@ -145,11 +110,10 @@ class DockerDeployer:
         found = self._find(deployment_id)
         work = self._works.get(deployment_id)
         if found.alive or not (work is None or work.ended.is_set()):
-            self._begin(deployment_id, None, self._take_down)
+            self._works.begin(deployment_id, None, self._take_down)
             return
-        with self._lock:
-            self._works.pop(deployment_id, None)
-            self._urls.pop(deployment_id, None)
+        self._works.forget(deployment_id)
+        self._urls.pop(deployment_id, None)
         with translated():
             for container in (*found.services, found.gate):
                 if container is not None:
@@ -216,53 +180,7 @@ class DockerDeployer:
         inner = _within(found.gate)
         return Standing(state=state, url=url, inner_url=inner, reason=reason, revision=revision)
 
-    # Work
-
-    def _begin(self, deployment_id: str, plan: Plan | None, do: Callable[[str, Work], None]) -> None:
-        """Have a thread do this, as soon as what was being done for the deployment has ended. It is told to."""
-        with self._lock:
-            before = self._works.get(deployment_id)
-            if before is not None:
-                if plan is None and before.plan is None and not before.over.is_set():
-                    return  # it is being taken down already
-                before.over.set()
-            work = self._works[deployment_id] = Work(plan, before)
-        threading.Thread(target=self._work, args=(deployment_id, work, do), name="penstock-docker", daemon=True).start()
-
-    def _work(self, deployment_id: str, work: Work, do: Callable[[str, Work], None]) -> None:
-        if work.before is not None:
-            work.before.ended.wait()
-            work.before = None
-        pauses = iter(PAUSES)
-        while not work.over.is_set() and not self._tried(deployment_id, work, do):
-            work.over.wait(next(pauses, PAUSES[-1]))
-        with self._lock:
-            work.ended.set()
-            failed = work.error is not None and not work.over.is_set()  # that is kept until something else is wanted
-            if not failed and self._works.get(deployment_id) is work:
-                del self._works[deployment_id]
-
-    def _tried(self, deployment_id: str, work: Work, do: Callable[[str, Work], None]) -> bool:
-        """Whether this was done, or is not to be tried again."""
-        try:
-            do(deployment_id, work)
-            work.error = None
-        except Superseded:
-            pass
-        except Conflict as error:  # another server does the same
-            work.reason = error.detail
-            return False
-        except Unavailable as error:  # the engine is away, or full
-            work.error = error.detail
-            return False
-        except EnvironmentFailed as error:
-            work.error = "\n".join([error.detail, *error.lines])
-        except PenstockError as error:
-            work.error = str(error)
-        except Exception as error:
-            log.exception("deployment %s", deployment_id)
-            work.error = f"{type(error).__name__}: {error}"
-        return True
+    # What is done
 
     def _carry_out(self, deployment_id: str, work: Work) -> None:
         plan = work.plan
@@ -275,8 +193,11 @@ class DockerDeployer:
         image = builder.build(image_of(plan), registry, work.say)
         work.check()
         work.reason = "its container starts"
-        with translated():
-            self._bring_up(plan, image)
+        try:
+            with translated():
+                self._bring_up(plan, image)
+        except Conflict as error:  # another server does the same: what it has made is found at the next attempt
+            raise Unavailable(error.detail) from error
 
     def _builder(self, of_stack: Component | None) -> Component:
         said = self._options.says_of_image
