@@ -35,7 +35,7 @@ LONG = 120.0
 CODE = """
 from penstock import pipeline, step
 
-@step(secrets=SECRETS)
+@step(secrets=globals().get("SECRETS", []))
 def times(number: int) -> int:
     print(f"multiplying {number}")
     return FACTOR * number
@@ -81,7 +81,7 @@ class Yard:
     def deploy(self, name: str, head: str, *options: str, status: int | None = 0) -> subprocess.CompletedProcess[str]:
         project = self.folder / name
         project.mkdir(exist_ok=True)
-        (project / "code_of.py").write_text(head + "SECRETS = globals().get('SECRETS', [])\n" + CODE)
+        (project / "code_of.py").write_text(head + CODE)
         waiting = ("--timeout", str(LONG), "-o", "json")
         return self.site.penstock(
             "pipeline", "deploy", "code_of.py:served", "--name", name, *options, *waiting, cwd=project, status=status

@@ -81,7 +81,7 @@ class Tender(Background):
         except PenstockError as error:
             log.warning("deployment %s: %s", known.name, error.detail)
             state = DeploymentState.ERROR if known.wanted == "running" else known.state
-            self._write(known, Standing(state=state, reason=error.detail, url=known.url, inner_url=known.inner_url))
+            self._write(known, Standing(state=state, reason=str(error), url=known.url, inner_url=known.inner_url))
             return False
 
     def _see_to(self, known: Deployment, applied: datetime | None) -> bool:
