@@ -31,6 +31,7 @@ from penstock.model.deployment_settings import DeploymentSettings
 from penstock.model.run import Cause, Progress, Run, RunState, StepRun, fold
 from penstock.model.snapshot import Snapshot
 from penstock.model.stack import Component
+from penstock.stack.registry import same_place
 from penstock.store import artifacts, deployments, events, logs, runs, stacks, templates
 from penstock.store.session import ReadSession, WriteSession
 
@@ -133,13 +134,10 @@ def _updated(ws: WriteSession, known: Deployment, wish: Wish, at: datetime) -> D
         raise Conflict(
             f"There is already a deployment named '{known.name}'. Say that you mean to update it (--update)."
         )
-    said = wish.deployer
-    if said is not None and said not in (known.deployer, Component(flavor=known.deployer.flavor)):
-        mistake = fault("/deployer", "A deployment stays where it is. Delete it, or give another name.")
-        raise InvalidInput("The deployer of a deployment cannot be changed.", errors=[mistake])
+    deployer = _deployer(known, wish.deployer)
     settings = settings_for(known, wish.snapshot, wish.settings)
     tags = tuple(dict.fromkeys((*known.tags, *(check_name(tag, what="tag", at="/tags") for tag in wish.tags))))
-    changed = replace(serving(known, wish.snapshot, settings), tags=tags)
+    changed = replace(serving(known, wish.snapshot, settings), tags=tags, deployer=deployer)
     if changed == known:
         if known.state is DeploymentState.ERROR:
             known = _anew(known, at)
@@ -147,6 +145,16 @@ def _updated(ws: WriteSession, known: Deployment, wish: Wish, at: datetime) -> D
         return known
     companions.supersede(ws, known.id, "The deployment was updated.")
     return next_revision(ws, changed, at)
+
+
+def _deployer(known: Deployment, said: Component | None) -> Component:
+    """The deployer of an update: the same, with other options if there are any, unless these say where it is."""
+    if said is None or said == Component(flavor=known.deployer.flavor):
+        return known.deployer
+    if not same_place("deployer", known.deployer, said):
+        mistake = fault("/deployer", "A deployment stays where it is. Delete it, or give another name.")
+        raise InvalidInput("The deployer of a deployment cannot be changed.", errors=[mistake])
+    return said
 
 
 def _anew(known: Deployment, at: datetime) -> Deployment:

@@ -107,6 +107,15 @@ def requirements(kind: str, component: Component) -> tuple[str, ...]:
     return () if entry.dist is None else (f"{entry.dist.name}=={entry.dist.version}",)
 
 
+def same_place(kind: str, one: Component, other: Component) -> bool:
+    """Whether what is with `one` is where `other` says. A flavor lists the options that say where, in `place`; else all do."""
+    if one.flavor != other.flavor:
+        return False
+    place = getattr(find(kind, one.flavor), "place", None)
+    names = {*one.options, *other.options} if place is None else place
+    return all(one.options.get(name) == other.options.get(name) for name in names)
+
+
 def flavors() -> dict[str, list[str]]:
     """Every kind with the names of its flavors, plug-ins included."""
     known: dict[str, list[str]] = {kind: [] for kind in _CONTRACTS}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,6 +46,21 @@ def test_one_name_is_one_deployment_unless_an_update_is_meant(house: House) -> N
     with pytest.raises(InvalidInput, match="deployer"):
         deploy(house, update=True, deployer=Component(flavor="local", options={"port": 8123}))
     deploy(house, update=True, deployer=Component(flavor="local"))  # where it is
+
+
+def test_an_update_may_say_other_options_of_the_deployer_but_not_where_it_is(house: House) -> None:
+    def at(**options: Any) -> Component:
+        return Component(flavor="kubernetes", options={"namespace": "ml", **options})
+
+    first = deploy(house, deployer=at(registry="registry.example/team")).deployment
+    same = deploy(house, update=True, deployer=Component(flavor="kubernetes")).deployment
+    assert (same.deployer, same.revision) == (first.deployer, 1)
+    second = deploy(house, update=True, deployer=at(replicas=3)).deployment
+    assert (second.id, second.deployer, second.revision) == (first.id, at(replicas=3), 2)
+    with pytest.raises(InvalidInput, match="deployer"):
+        deploy(house, update=True, deployer=at(namespace="other"))
+    with pytest.raises(InvalidInput, match="deployer"):
+        deploy(house, update=True, deployer=at(context="elsewhere"))
 
 
 def test_the_stack_says_where_unless_it_is_said_otherwise(house: House) -> None:
