@@ -2,8 +2,7 @@
 
 The stand-in is a server that speaks the true paths over HTTP: discovery, server-side apply, lists by label, deletion, logs. It
 checks no schema, owns no fields and has no controllers: what becomes of Deployments and pods is said by the test. So it shows
-what we ask for and what we make of the answers. Whether a cluster takes it is shown by the schemas, and by a real API server
-where there is one (`tests/acceptance/test_kubernetes.py`).
+what we ask for and what we make of the answers. That a cluster would take it is shown by the schemas alone.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import threading
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -237,8 +235,3 @@ def kubeconfig(folder: Path, url: str) -> str:
     }
     path.write_text(json.dumps(told))
     return str(path)
-
-
-def with_settings(plan: Plan, settings: DeploymentSettings) -> Plan:
-    """The same plan with other settings."""
-    return replace(plan, settings=settings)

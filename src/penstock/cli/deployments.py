@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -37,14 +38,15 @@ KeyOption = Annotated[
 ]
 
 DeployerOption = Annotated[
-    str | None, typer.Option("--deployer", help="Where it runs: `local`, `docker`. By default as the stack says.")
+    str | None,
+    typer.Option("--deployer", help="Where it runs: `local`, `docker`, `kubernetes`. By default as the stack says."),
 ]
 DeployerOptions = Annotated[
     list[str],
     typer.Option(
         "--deployer-option",
         metavar="NAME=VALUE",
-        help="An option of the deployer; the value is JSON, or text. May be given repeatedly.",
+        help="An option of the deployer; the value is JSON, text, or @FILE for its text. May be given repeatedly.",
     ),
 ]
 
@@ -138,6 +140,18 @@ def logs(
     for line in deployments.follow(deployment, tail=tail) if follow else deployments.logs(deployment, tail=tail):
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
+
+
+@app.command()
+def manifests(deployment: Reference, output: OutputOption = Output.TABLE) -> None:
+    """Print the objects of a deployment in Kubernetes, as YAML: without credentials, for whoever keeps them in git."""
+    import yaml  # only this command needs it, and it costs others their time
+
+    found = Client().deployments.manifests(deployment)
+    if output is Output.JSON:
+        show_record(found, {}, output)
+        return
+    sys.stdout.write(yaml.safe_dump_all(found, sort_keys=False, allow_unicode=True, width=120))
 
 
 @app.command()
@@ -247,11 +261,21 @@ def options_of(given: list[str]) -> dict[str, Any]:
         name, found, value = item.partition("=")
         if not found or not name:
             raise typer.BadParameter(f"'{item}': expected NAME=VALUE.", param_hint="--deployer-option")
+        if value.startswith("@"):
+            options[name] = _content(value[1:])
+            continue
         try:
             options[name] = json.loads(value)
         except ValueError:
             options[name] = value
     return options
+
+
+def _content(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"{path} cannot be read: {error}.", param_hint="--deployer-option") from None
 
 
 def show_deployment(made: NewDeployment, output: Output) -> None:

@@ -20,6 +20,7 @@ from penstock.model.deployment import (
     Deployment,
     DeploymentKey,
     DeploymentLogs,
+    DeploymentManifests,
     DeploymentState,
     NewDeployment,
     NewDeploymentKey,
@@ -162,6 +163,14 @@ class Deployments:
         """The last lines that its service has printed."""
         found = self._connection.fetch(DeploymentLogs, "GET", path("deployments", ref, "logs"), query={"tail": tail})
         return found.lines
+
+    def manifests(self, ref: str) -> tuple[dict[str, Any], ...]:
+        """The objects that it consists of, where it is in a cluster. Raises `Conflict` where it is somewhere else.
+
+        Placeholders stand for credentials, and for an image that is to be built.
+        """
+        found = self._connection.fetch(DeploymentManifests, "GET", path("deployments", ref, "manifests"))
+        return found.manifests
 
     def follow(self, ref: str, *, tail: int = 200) -> Iterator[str]:
         """The last lines, and then what comes, without end."""

@@ -129,6 +129,13 @@ class DeploymentLogs:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DeploymentManifests:
+    """The objects that a deployment consists of, where it is in a cluster; a placeholder stands for what nobody may see."""
+
+    manifests: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class KeyDigest:
     """One key that a service lets in: the hash of its text, and until when it holds."""
 

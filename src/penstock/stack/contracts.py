@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, Protocol, runtime_checkable
+from typing import Any, BinaryIO, Protocol, runtime_checkable
 
 from penstock.model.deployment import Plan, Standing
 from penstock.model.image import Image
@@ -57,6 +57,14 @@ class Deployer(Protocol):
 
     def remove(self, deployment_id: str) -> None:
         """Take it down: requests under way may end. An unknown one is no error."""
+
+
+@runtime_checkable
+class ManifestDeployer(Deployer, Protocol):
+    """A deployer whose services are objects of a cluster, which others may look at or keep somewhere."""
+
+    def manifests(self, plan: Plan) -> list[dict[str, Any]]:
+        """What the service of this plan consists of, with a placeholder for each credential. Nothing is applied."""
 
 
 @runtime_checkable

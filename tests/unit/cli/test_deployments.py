@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
+from penstock.cli.deployments import options_of
 from penstock.errors import RunFailed, Unavailable
 from penstock.model.launch import socket_path
 
@@ -41,6 +44,23 @@ def test_list_and_describe(penstock: Any, served: dict[str, Any]) -> None:
     told = penstock("deployment", "describe", "served")
     assert told.status == 0, told.stderr
     assert "Bearer KEY" in told.stderr
+
+
+def test_manifests_are_yaml_or_json(penstock: Any, server: Any, served: dict[str, Any]) -> None:
+    objects = [{"kind": "Service", "metadata": {"name": "a"}}, {"kind": "Deployment"}]
+    server.on("GET", "/deployments/served/manifests", {"manifests": objects}, {"manifests": objects})
+    told = penstock("deployment", "manifests", "served")
+    assert told.stdout == "kind: Service\nmetadata:\n  name: a\n---\nkind: Deployment\n"
+    told = penstock("deployment", "manifests", "served", "--output", "json")
+    assert json.loads(told.stdout) == {"manifests": objects} or json.loads(told.stdout) == objects
+
+
+def test_an_option_of_a_deployer_may_be_the_text_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "more.yaml").write_text("kind: ConfigMap\n")
+    given = [f"extra_resources=@{tmp_path}/more.yaml", "replicas=2", "namespace=ml"]
+    assert options_of(given) == {"extra_resources": "kind: ConfigMap\n", "replicas": 2, "namespace": "ml"}
+    with pytest.raises(typer.BadParameter, match="cannot be read"):
+        options_of([f"extra_resources=@{tmp_path}/nowhere.yaml"])
 
 
 def test_invoke_shows_outputs_and_what_failed(penstock: Any, server: Any, served: dict[str, Any]) -> None:

@@ -42,6 +42,12 @@ def test_it_waits_until_it_is_as_it_is_wanted(client: Client, transport: Any, pa
     assert sum(pauses) == pytest.approx(3.1, abs=0.2)
 
 
+def test_manifests_are_objects(client: Client, transport: Any) -> None:
+    transport.script = [{"manifests": [{"kind": "Service"}]}]
+    assert client.deployments.manifests("served") == ({"kind": "Service"},)
+    assert transport.last.path.endswith("/deployments/served/manifests")
+
+
 def test_what_has_no_address_cannot_be_asked(client: Client, transport: Any) -> None:
     transport.script = [told("absent")]
     deployments = client.deployments

@@ -8,12 +8,13 @@ from fastapi import Query, Request, Response
 from pydantic import Field
 
 from penstock.control import deployments, snapshots
-from penstock.errors import Forbidden, InvalidInput, fault
+from penstock.errors import Conflict, Forbidden, InvalidInput, fault
 from penstock.model.deployment import (
     Admission,
     Deployment,
     DeploymentKey,
     DeploymentLogs,
+    DeploymentManifests,
     DeploymentState,
     NewDeployment,
     NewDeploymentKey,
@@ -26,6 +27,7 @@ from penstock.model.stack import Component
 from penstock.server.access import Here, Manager, Reader, Starter, Worker, Writer
 from penstock.server.bodies import ListQuery, Page, Strict, answer, listing, record
 from penstock.server.noun import Noun
+from penstock.stack.contracts import ManifestDeployer
 from penstock.store import deployments as stored
 
 router = Noun("/deployments", "deployments")
@@ -139,6 +141,18 @@ def get_deployment_logs(
     with here.db.read() as session:
         known = stored.get(session, reference)
     return answer(DeploymentLogs(lines=tuple(request.app.state.deployer(known.deployer).logs(known.id, tail))))
+
+
+@router.get("/{reference}/manifests", response_model=DeploymentManifests)
+def get_deployment_manifests(here: Here, _: Reader, request: Request, reference: str) -> Response:
+    """The objects that it consists of, where its deployer has some. Placeholders stand for credentials."""
+    with here.db.read() as session:
+        known = stored.get(session, reference)
+        plan = deployments.plan(session, here, known)
+    deployer = request.app.state.deployer(known.deployer)
+    if not isinstance(deployer, ManifestDeployer):
+        raise Conflict(f"The deployer '{known.deployer.flavor}' keeps services up without manifests.")
+    return answer(DeploymentManifests(manifests=tuple(deployer.manifests(plan))))
 
 
 @router.post("/{reference}/provision", response_model=Deployment)

@@ -84,15 +84,14 @@ class KubernetesDeployer:
             state = DeploymentState.ERROR if work.error else DeploymentState.PENDING
             if work.error is not None and work.error == self._cluster.away:
                 state = DeploymentState.UNKNOWN
-            url = seen[1].url if seen is not None else None
-            return Standing(state=state, url=url, reason=work.error or work.reason, revision=revision, held=False)
+            reason = work.error or work.reason
+            return _placed(Standing(state=state, reason=reason, revision=revision, held=False), seen)
         if seen is not None and time.monotonic() - seen[0] < FRESH:
             return seen[1]
         try:
             found = self._look(deployment_id)
         except PenstockError as error:
-            url = seen[1].url if seen is not None else None
-            return Standing(state=DeploymentState.UNKNOWN, url=url, reason=error.detail)
+            return _placed(Standing(state=DeploymentState.UNKNOWN, reason=error.detail), seen)
         self._seen[deployment_id] = (time.monotonic(), found)
         return found
 
@@ -141,7 +140,8 @@ class KubernetesDeployer:
             return found
         if found.state is DeploymentState.RUNNING and self._superfluous(deployment):
             self._tidy(deployment_id)
-        return replace(found, url=self._url(deployment, pods))
+        url, inner = self._urls(deployment, pods)
+        return replace(found, url=url, inner_url=inner)
 
     def _deployment(self, deployment_id: str) -> Object | None:
         found = self._list(_DEPLOYMENT, deployment_id)
@@ -153,11 +153,11 @@ class KubernetesDeployer:
     def _list(self, kind: tuple[str, str], deployment_id: str) -> list[Object]:
         return self._cluster.find(*kind, self._options.namespace, f"{DEPLOYMENT}={deployment_id}")
 
-    def _url(self, deployment: Object, pods: Iterable[Object]) -> str | None:
+    def _urls(self, deployment: Object, pods: Iterable[Object]) -> tuple[str | None, str | None]:
         name, space = deployment["metadata"]["name"], self._options.namespace
         ingress = self._options.ingress and self._cluster.get(("networking.k8s.io/v1", "Ingress", name), space)
-        service = None if ingress else self._cluster.get(("v1", "Service", name), space)
-        return standings.url(service, ingress or None, pods)
+        service = self._cluster.get(("v1", "Service", name), space)
+        return standings.url(service, ingress or None, pods), standings.inner_url(service)
 
     # Applying
 
@@ -261,6 +261,11 @@ class KubernetesDeployer:
     def _delete(self, thing: Object) -> None:
         if not thing["metadata"].get("deletionTimestamp"):
             self._cluster.delete(key_of(thing), self._options.namespace, thing["metadata"]["uid"])
+
+
+def _placed(found: Standing, seen: tuple[float, Standing] | None) -> Standing:
+    """The same, where it was when it was seen last."""
+    return found if seen is None else replace(found, url=seen[1].url, inner_url=seen[1].inner_url)
 
 
 def _kinds(deployment: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -73,6 +73,8 @@ def manifests(plan: Plan, options: Options, image: str, *, secrets: bool = True)
     `plan` is one that `lodged` has made. Without `secrets` a placeholder stands where credentials would. Raises
     `InvalidInput` for objects that would be called alike.
     """
+    if plan.seat is not None:  # a host, a port or a name that is said is that of the deployment that is asked
+        options = options.inside
     made = [_secret(plan, options, secrets=secrets)]
     if (size := _size(plan, options)) is not None:
         made.append(_claim(plan, options, size))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -216,6 +216,20 @@ class Options:
             for number, one in enumerate(self.extra_resources):
                 faults += _object_faults(one, f"/extra_resources/{number}", self.namespace)
         _refuse(faults)
+
+    @property
+    def inside(self) -> Options:
+        """The same for a service that only others in the cluster call: what there can be one of is left to those."""
+        return replace(
+            self,
+            service_type="ClusterIP",
+            node_port=None,
+            service_annotations={},
+            ingress=None,
+            extra_resources=(),
+            storage=None,
+            storage_claim=None,
+        )
 
     @property
     def several(self) -> bool:

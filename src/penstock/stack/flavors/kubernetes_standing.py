@@ -99,7 +99,7 @@ def url(service: Object | None, ingress: Object | None, pods: Iterable[Object]) 
         return _ingress_url(ingress)
     if service is None:
         return None
-    metadata, spec = service["metadata"], service["spec"]
+    spec = service["spec"]
     port = spec["ports"][0]
     if spec["type"] == "LoadBalancer":
         host = _balanced(service)
@@ -107,7 +107,15 @@ def url(service: Object | None, ingress: Object | None, pods: Iterable[Object]) 
     if spec["type"] == "NodePort":
         node = next((one["status"]["hostIP"] for one in pods if (one.get("status") or {}).get("hostIP")), None)
         return None if node is None or "nodePort" not in port else _url("http", node, port["nodePort"])
-    return _url("http", f"{metadata['name']}.{metadata['namespace']}.svc", port["port"])
+    return inner_url(service)
+
+
+def inner_url(service: Object | None) -> str | None:
+    """Where pods of the cluster ask it, wherever it is asked from outside."""
+    if service is None:
+        return None
+    metadata = service["metadata"]
+    return _url("http", f"{metadata['name']}.{metadata['namespace']}.svc", service["spec"]["ports"][0]["port"])
 
 
 def _ingress_url(ingress: Object) -> str | None:

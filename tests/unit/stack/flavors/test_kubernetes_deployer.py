@@ -258,6 +258,7 @@ def test_where_it_is_asked(
     found = deployer.state(plan.deployment_id)
     assert found.state is DeploymentState.RUNNING
     assert found.url == (url and url.format(name=name_of(plan)))
+    assert str(found.inner_url).startswith(f"http://{name_of(plan)}.default.svc")
 
 
 def test_logs_are_those_of_all_pods_by_time_and_of_those_that_crashed(there: StandIn, path: str) -> None:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.errors import InvalidInput
-from penstock.model.deployment import Plan
+from penstock.model.deployment import Plan, Seat
 from penstock.model.deployment_settings import DeploymentSettings, EndpointSpec
 from penstock.model.reading import read
 from penstock.model.snapshot import Content
@@ -220,6 +220,23 @@ def test_pods_that_share_a_disk_share_a_machine() -> None:
     term = pod(rendered(plan))["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"][0]
     assert term["topologyKey"] == "kubernetes.io/hostname"
     assert term["labelSelector"] == {"matchLabels": {DEPLOYMENT: plan.deployment_id}}
+
+
+def test_a_companion_takes_nothing_of_which_there_is_one() -> None:
+    said = {
+        "service_type": "NodePort",
+        "node_port": 30080,
+        "ingress": {"host": "x.example"},
+        "storage_claim": "mine",
+        "extra_resources": [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "more"}}],
+        "environment": {"A": "b"},
+    }
+    seat = Seat(deployment_id="d", deployment_name="train", kind="canary")
+    made = rendered(plan_of(seat=seat, auth=True, settings=SINGLE), **said)
+    assert list(made) == ["Secret", "Service", "Deployment"]
+    assert made["Service"]["spec"]["type"] == "ClusterIP"
+    assert "nodePort" not in made["Service"]["spec"]["ports"][0]
+    assert {"name": "A", "value": "b"} in container(made)["env"]
 
 
 def test_paths_are_those_of_the_settings() -> None:
