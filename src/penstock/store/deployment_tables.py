@@ -5,7 +5,6 @@ from __future__ import annotations
 from sqlalchemy import (
     Boolean,
     Column,
-    Float,
     ForeignKey,
     Index,
     Integer,
@@ -90,7 +89,7 @@ trials = Table(
     Column("kind", String(16), nullable=False),
     Column("snapshot_id", String(36), ForeignKey("snapshots.id"), nullable=False),
     Column("settings", Json(DeploymentSettings), nullable=False),
-    Column("share", Float, nullable=False),
+    Column("share", Json(float), nullable=False),
     Column("revision", Integer, nullable=False),
     Column("rule", Json(Rule), nullable=True),
     Column("comparing", Json(Comparing), nullable=True),

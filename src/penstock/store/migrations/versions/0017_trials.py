@@ -20,7 +20,7 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(16), nullable=False),
         sa.Column("snapshot_id", sa.String(36), nullable=False),
         sa.Column("settings", sa.Text, nullable=False),
-        sa.Column("share", sa.Float, nullable=False),
+        sa.Column("share", sa.Text, nullable=False),
         sa.Column("revision", sa.Integer, nullable=False),
         sa.Column("rule", sa.Text, nullable=True),
         sa.Column("comparing", sa.Text, nullable=True),
