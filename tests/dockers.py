@@ -28,7 +28,6 @@ BASE = f"penstock-test-base:{hashlib.sha256(_CONTENT.encode()).hexdigest()[:12]}
 
 _TOOLS = ("sh", "mkdir", "chown", "chmod", "rm", "cat", "sleep")
 _NOT_NEEDED = {
-    "__pycache__",
     "test",
     "tests",
     "idlelib",
@@ -138,7 +137,7 @@ def base() -> tuple[bytes, list[str]]:
         for found in [distribution("pip"), *needed()]:
             for file in found.files or ():
                 path = Path(str(file.locate()))
-                if ".." not in file.parts and path.suffix != ".pyc" and path.is_file():
+                if ".." not in file.parts and path.is_file():
                     _add(tar, path, f"{site}/{file}")
                     binaries += [path] if ".so" in path.name else []
         binaries += [path for path in _files(stdlib) if path.suffix == ".so"]
@@ -191,7 +190,9 @@ def _unmount(place: Path) -> None:
 def _files(folder: Path) -> Iterator[Path]:
     for parent, names, files in os.walk(folder):
         names[:] = sorted(name for name in names if name not in _NOT_NEEDED)
-        yield from (Path(parent, name) for name in sorted(files) if not name.endswith((".pyc", ".a")))
+        yield from (
+            Path(parent, name) for name in sorted(files) if not name.endswith((".opt-1.pyc", ".opt-2.pyc", ".a"))
+        )
 
 
 def _tool(name: str) -> Path:
@@ -214,10 +215,11 @@ def _add_libraries(tar: tarfile.TarFile, binaries: list[Path]) -> list[str]:
 
 
 def _add(tar: tarfile.TarFile, path: Path, name: str) -> None:
-    """The file itself, where links lead; every folder above it is open to all."""
+    """The file itself, where links lead; every folder above it is open to all. Its time is what its compiled one goes by."""
     member = tarfile.TarInfo(name.lstrip("/"))
     data = path.read_bytes()
     member.size, member.mode = len(data), 0o755 if os.access(path, os.X_OK) else 0o644
+    member.mtime = int(path.stat().st_mtime)
     tar.addfile(member, io.BytesIO(data))
 
 
