@@ -11,7 +11,7 @@ from penstock.cli.output import Output, done, say, show_record
 from penstock.client.client import Client
 from penstock.client.deployments import PATIENCE
 from penstock.model.likeness import Comparing
-from penstock.model.trial import Rule, Side, Trial, TrialReport
+from penstock.model.trial import Place, Rule, Side, Trial, TrialReport
 
 app = group()
 
@@ -130,10 +130,14 @@ def _figures(found: TrialReport) -> dict[str, Any]:
             "Different": f"{found.different} ({found.share_different:.1%})",
             "Not copied": found.dropped,
         }
-        fields |= {f"  {name}": place.count for name, place in found.places.items()}
+        fields |= {f"  {name}": _place(place) for name, place in found.places.items()}
     else:
         fields["Refused by it alone"] = found.refused
     return {**fields, "Not reached": found.unreachable}
+
+
+def _place(place: Place) -> str:
+    return f"{place.count}" + ("" if place.largest is None else f", by {place.largest:.2g} of the larger at most")
 
 
 def _side(side: Side) -> str:

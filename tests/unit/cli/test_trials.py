@@ -37,7 +37,9 @@ def test_what_the_server_refuses_is_said(penstock: Any, server: Any) -> None:
     assert penstock("deployment", "canary", "served", "--weight", "2").status == 2
 
 
-@pytest.mark.parametrize(("kind", "words"), [("mirror", "/outputs/a"), ("canary", "Refused by it alone")])
+@pytest.mark.parametrize(
+    ("kind", "words"), [("mirror", "4, by 0.25 of the larger at most"), ("canary", "Refused by it alone")]
+)
 def test_the_figures_are_shown(penstock: Any, server: Any, kind: str, words: str) -> None:
     side = {"requests": 10, "errors": 1, "error_rate": 0.1, "p50": 0.0123, "p95": 0.5}
     example = {
@@ -48,7 +50,12 @@ def test_the_figures_are_shown(penstock: Any, server: Any, kind: str, words: str
         "candidate_status": 200,
         "variances": [{"pointer": "/outputs/a", "first": 1, "candidate": 2}],
     }
-    counted = {"compared": 10, "different": 4, "share_different": 0.4, "places": {"/outputs/a": {"count": 4}}}
+    counted = {
+        "compared": 10,
+        "different": 4,
+        "share_different": 0.4,
+        "places": {"/outputs/a": {"count": 4, "largest": 0.25}},
+    }
     found = report("running", kind=kind) | {"first": side, "candidate": side, "examples": [example]} | counted
     server.on("GET", WHERE, found)
     shown = penstock("deployment", "trial", "served")
