@@ -44,6 +44,7 @@ ALLOWED = {
 }  # fmt: skip
 
 EXCEPTIONS = {
+    "kubernetes-validate": "Apache",  # 2.0, as its LICENSE says
     "psycopg": "LGPL-3.0-only",  # linked to as it is, and only with the extra `postgres`
     "psycopg-binary": "LGPL-3.0-only",
 }
