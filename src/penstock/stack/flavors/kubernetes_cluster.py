@@ -136,7 +136,9 @@ class Cluster:
     ) -> bytes:
         with self._told():
             client = self._client
-            headers = {"Accept": "application/json", "User-Agent": MANAGER} | ({"Content-Type": kind} if kind else {})
+            headers = {"Accept": "application/json, */*", "User-Agent": MANAGER} | (
+                {"Content-Type": kind} if kind else {}
+            )
             request = client.param_serialize(
                 method, path, query_params=list((query or {}).items()), header_params=headers, body=body,
                 auth_settings=["BearerToken"],

@@ -64,6 +64,7 @@ class KubernetesDeployer:
         self._seen: dict[str, tuple[float, Standing]] = {}
         self._removed: dict[str, float] = {}
         self._tidying: set[str] = set()
+        self._orderly: dict[str, str] = {}
         if self._options.image_builder:
             build("image_builder", self._builder(None))  # refuses now what cannot be
 
@@ -72,7 +73,6 @@ class KubernetesDeployer:
         manifests(lodged(plan, self._options), self._options, PLACEHOLDER_IMAGE)
         if self._options.image is None:
             self._registry(plan)
-        self._seen.pop(plan.deployment_id, None)
         self._works.begin(plan.deployment_id, plan, self._carry_out)
 
     def state(self, deployment_id: str) -> Standing:
@@ -138,8 +138,8 @@ class KubernetesDeployer:
         found = standings.standing(deployment, pods)
         if deployment is None:
             return found
-        if found.state is DeploymentState.RUNNING and self._superfluous(deployment):
-            self._tidy(deployment_id)
+        if found.state is DeploymentState.RUNNING:
+            self._see_to_order(deployment_id, deployment)
         url, inner = self._urls(deployment, pods)
         return replace(found, url=url, inner_url=inner)
 
@@ -178,7 +178,8 @@ class KubernetesDeployer:
         for one in ours:
             work.check()
             self._cluster.apply(one, self._options.namespace)
-        self._seen.pop(deployment_id, None)
+        if deployment_id in self._seen:  # where it is holds, how it stands does not
+            self._seen[deployment_id] = (0.0, self._seen[deployment_id][1])
 
     def _built(self, plan: Plan, work: Work) -> str:
         work.reason = "building the image"
@@ -220,6 +221,16 @@ class KubernetesDeployer:
 
     # Removing
 
+    def _see_to_order(self, deployment_id: str, deployment: Object) -> None:
+        """Have what is superfluous removed. Once it is, nothing is until something else is applied."""
+        applied = deployment["metadata"]["annotations"].get(OBJECTS, "")
+        if self._orderly.get(deployment_id) == applied:
+            return
+        if self._superfluous(deployment):
+            self._tidy(deployment_id)
+        else:
+            self._orderly[deployment_id] = applied
+
     def _tidy(self, deployment_id: str) -> None:
         if deployment_id in self._tidying:
             return
@@ -256,6 +267,7 @@ class KubernetesDeployer:
             for one in self._list(_CLAIM, deployment_id):
                 self._delete(one)
         self._removed[deployment_id] = time.monotonic()
+        self._orderly.pop(deployment_id, None)
         self._seen.pop(deployment_id, None)
 
     def _delete(self, thing: Object) -> None:

@@ -75,6 +75,7 @@ def test_it_comes_up_is_changed_and_goes(there: StandIn, path: str) -> None:
 
     following = replace(plan, revision=2, auth=True)
     deployer.apply(following)
+    assert deployer.state(plan.deployment_id).url == found.url
     found = settled(deployer, following)
     assert (found.state, found.revision) == (DeploymentState.PENDING, 2)
     assert len(there.of("Secret")) == 2  # pods of the revision before may still have to start
@@ -132,6 +133,17 @@ def test_what_a_revision_no_longer_has_goes_when_it_serves_and_not_before(there:
     eventually(lambda: [one["metadata"]["name"] for one in there.of("ConfigMap")] == ["somebody's"])
     deployer.remove(plan.deployment_id)
     assert kinds(there) == ["ConfigMap", "PersistentVolumeClaim"]
+
+
+def test_a_deployment_that_is_in_order_costs_three_questions_a_look(there: StandIn, path: str) -> None:
+    deployer, plan = deployer_at(path), plan_of()
+    deployer.apply(plan)
+    settled(deployer, plan)
+    there.roll_out()
+    assert deployer.state(plan.deployment_id).state is DeploymentState.RUNNING
+    there.asked.clear()
+    assert deployer.state(plan.deployment_id).state is DeploymentState.RUNNING
+    assert [asked.rpartition("/")[2] for _, asked in there.asked] == ["deployments", "pods", name_of(plan)]
 
 
 def test_what_is_somebody_elses_is_left_alone(there: StandIn, path: str) -> None:
