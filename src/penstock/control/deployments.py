@@ -41,6 +41,7 @@ CHANGED = "deployments"
 TOKEN_LIFETIME = 10 * 365 * 24 * 3600.0
 """Seconds for which the token of a service is valid; it is refused as soon as the deployment is deleted."""
 
+_NOTHING_SAID = PipelineRunConfiguration()
 FIRST_KEY = "default"
 KEY_LENGTH = 16
 
@@ -393,7 +394,7 @@ def _folded(known: Deployment, one: ServedRun, name: str, cause: Cause) -> Progr
         snapshot_id=one.snapshot_id,
         parameters=one.parameters,
         origins=one.origins,
-        configuration=PipelineRunConfiguration(),
+        configuration=_NOTHING_SAID,
         cause=cause,
         tags=one.tags,
         fence=1,

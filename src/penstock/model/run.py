@@ -12,10 +12,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from penstock.errors import Conflict
 from penstock.model.artifact import Artifact
@@ -280,6 +280,16 @@ class Receipt:
     stop: bool = False
 
 
+T = TypeVar("T", Run, StepRun)
+
+
+def _changed(record: T, **changes: Any) -> T:
+    """A copy with other values of these fields. `dataclasses.replace` sets all forty of them through `__init__`, with each event."""
+    twin = object.__new__(type(record))
+    twin.__dict__.update(record.__dict__, **changes)
+    return twin
+
+
 def advance(run: Run, to: RunState, at: datetime, *, reason: str | None = None) -> Run:
     """`run` in state `to`. Raises `Conflict` if that is no step of the state machine.
 
@@ -294,7 +304,7 @@ def advance(run: Run, to: RunState, at: datetime, *, reason: str | None = None) 
         changes["ended"] = max(at, run.started or at)
     if to not in CLAIMED:
         changes |= {"lease_owner": None, "lease_expires": None}
-    return replace(run, **changes)
+    return _changed(run, **changes)
 
 
 @dataclass(frozen=True)
@@ -321,12 +331,12 @@ def fold(progress: Progress, event: Event) -> Progress:
         raise Conflict(f"Event {event.seq} follows {run.sequence}: events are missing between them.")
     if run.state in TERMINAL:
         raise Conflict(f"Run {run.name} has ended ({run.state}).")
-    progress = Progress(replace(run, sequence=event.seq), progress.steps)
+    progress = Progress(_changed(run, sequence=event.seq), progress.steps)
     if event.type.startswith("run_"):
         return _fold_run(progress, event)
     if event.type == "metadata" and event.step is None:
         tags = tuple(dict.fromkeys((*run.tags, *event.tags)))
-        noted = replace(progress.run, metadata={**run.metadata, **event.metadata}, tags=tags)
+        noted = _changed(progress.run, metadata={**run.metadata, **event.metadata}, tags=tags)
         return Progress(noted, progress.steps)
     if event.step is not None and event.type != "log":
         return _fold_step(progress, event)
@@ -341,9 +351,9 @@ def _fold_run(progress: Progress, event: Event) -> Progress:
         # The work ended while it was being stopped: the wish to cancel was first, and is answered.
         return end(progress, RunState.CANCELLED, event.at, reason=run.reason)
     if event.type == "run_completed":
-        finished = replace(run, outputs=event.values)
+        finished = _changed(run, outputs=event.values)
         return end(Progress(finished, progress.steps), RunState.COMPLETED, event.at)
-    failed = replace(run, error=event.error)
+    failed = _changed(run, error=event.error)
     reason = event.reason or (event.error.message or event.error.type if event.error else None)
     return end(Progress(failed, progress.steps), RunState.FAILED, event.at, reason=reason)
 
@@ -373,7 +383,7 @@ def _fold_step(progress: Progress, event: Event) -> Progress:
 def _step_after(step: StepRun, event: Event) -> StepRun:
     match event.type:
         case "step_started":
-            return replace(
+            return _changed(
                 step,
                 state=StepState.RUNNING,
                 started=step.started or event.at,
@@ -385,9 +395,9 @@ def _step_after(step: StepRun, event: Event) -> StepRun:
         case "step_retrying":
             told = event.error.message or event.error.type if event.error else ""
             wait = f", again in {event.delay:.3g} s" if event.delay else ""
-            return replace(step, state=StepState.RETRYING, reason=f"Attempt {event.attempt} failed{wait}: {told}")
+            return _changed(step, state=StepState.RETRYING, reason=f"Attempt {event.attempt} failed{wait}: {told}")
         case "step_cached":
-            return replace(
+            return _changed(
                 step,
                 state=StepState.CACHED,
                 started=event.at,
@@ -399,17 +409,17 @@ def _step_after(step: StepRun, event: Event) -> StepRun:
                 reason=event.cache.reason if event.cache else None,
             )
         case "metadata":
-            return replace(step, metadata={**step.metadata, **event.metadata})
+            return _changed(step, metadata={**step.metadata, **event.metadata})
         case "artifact" | "used" | "item":
             return step
         case "step_completed":
-            return replace(step, state=StepState.COMPLETED, ended=event.at, outputs=event.outputs, reason=None)
+            return _changed(step, state=StepState.COMPLETED, ended=event.at, outputs=event.outputs, reason=None)
         case "step_failed":
-            return replace(step, state=StepState.FAILED, ended=event.at, error=event.error, reason=None)
+            return _changed(step, state=StepState.FAILED, ended=event.at, error=event.error, reason=None)
         case "step_cancelled":
-            return replace(step, state=StepState.CANCELLED, ended=event.at, reason=event.reason)
+            return _changed(step, state=StepState.CANCELLED, ended=event.at, reason=event.reason)
         case "step_skipped":
-            return replace(step, state=StepState.SKIPPED, ended=event.at, reason=event.reason)
+            return _changed(step, state=StepState.SKIPPED, ended=event.at, reason=event.reason)
         case _:
             raise Conflict(f"A step has no event of type {event.type}.")
 
@@ -428,7 +438,7 @@ def end(progress: Progress, to: RunState, at: datetime, *, reason: str | None = 
     steps = {
         key: step
         if step.state.terminal
-        else replace(
+        else _changed(
             step,
             state=waiting if step.state is StepState.QUEUED else begun,
             ended=at,

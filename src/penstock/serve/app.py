@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -145,6 +146,7 @@ def create_app(
         except BaseException as error:
             about.get("failed", _ignore)(error)
             raise
+        gc.freeze()  # what is there now stays, and need not be looked at with what requests leave
         endpoints.bind(service)
         liaison = _liaison(service, endpoints)
         try:

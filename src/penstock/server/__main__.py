@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -149,6 +150,7 @@ class Process:
         while not self._server.started and not serving.done():  # noqa: ASYNC110  # uvicorn offers no event for this
             await asyncio.sleep(0.001)  # uvicorn offers no event for this
         if self._server.started:
+            gc.freeze()  # what is there now stays: to look at all of it takes longer than to take in a hundred runs
             self._announce(ready)
         watching = asyncio.create_task(self._leave_when_idle())
         try:
