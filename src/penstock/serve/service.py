@@ -39,7 +39,7 @@ from penstock.stack.registry import build
 
 Track = Callable[[Recording], None]
 
-SOON = 0.05
+SOON = 0.1
 """Seconds in which most requests end. Whether the caller is there still is looked at from then on: to watch takes a task."""
 
 
@@ -174,6 +174,8 @@ class Service:
         self, job: Job, answer: asyncio.Future[Result], timeout: float | None, gone: Callable[[], Any] | None
     ) -> None:
         """From now on, until it is answered, the job is stopped when its time is up or its caller leaves."""
+        if answer.done():
+            return
         ends: list[asyncio.TimerHandle | asyncio.Task[None]] = []
         if timeout is not None:
             late, left = TimedOut(f"The request did not end within {timeout:g} s."), max(0.0, timeout - SOON)
