@@ -110,7 +110,9 @@ def handles_in(value: Any) -> Iterator[Handle]:
 
 def holds_handle(value: Any) -> bool:
     """Whether there is a handle in `value`."""
-    return next(handles_in(value), None) is not None
+    if isinstance(value, dict | list | tuple):
+        return any(map(holds_handle, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, Handle)
 
 
 def check_handles(value: Any, composer: Composer) -> None:

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields, is_dataclass
+from functools import cached_property
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin, is_typeddict
 from weakref import WeakKeyDictionary
@@ -49,15 +50,9 @@ def parameter_schema(function: Callable[..., Any]) -> dict[str, Any]:
     return arguments.schema(arguments.names, artifacts=artifacts)
 
 
-def artifact_parameters(function: Callable[..., Any]) -> dict[str, str]:
+def artifact_parameters(function: Callable[..., Any]) -> Mapping[str, str]:
     """The arguments of a pipeline function that are artifacts, with the class that each of them is to be."""
-    arguments = _arguments(function)
-    found = {}
-    for name in arguments.names:
-        kind = _only_class(arguments.wanted[name])
-        if kind is not None and not arguments.describable(name):
-            found[name] = type_text(kind)
-    return found
+    return _arguments(function).artifacts
 
 
 def step_schema(step: Step, without: Collection[str] = ()) -> dict[str, Any]:
@@ -105,6 +100,7 @@ class _Arguments:
         self.open = signature.open
         self.defaults = signature.defaults
         self.wanted = {name: self._wanted(name, found.get(name, Any)) for name in self.names}
+        self.exact = {name: _exact(wanted) for name, wanted in self.wanted.items()}
         self.reasons: dict[str, str] = {}
         """Why JSON cannot give some of them."""
 
@@ -117,6 +113,14 @@ class _Arguments:
         if name in self.defaults and self.defaults[name] is None:
             return _optional(annotation)  # `x: int = None` is common, and means it
         return annotation
+
+    @cached_property
+    def artifacts(self) -> Mapping[str, str]:
+        """Those that JSON cannot give, with the class that each of them is to be."""
+        kinds = {name: _only_class(self.wanted[name]) for name in self.names}
+        return {
+            name: type_text(kind) for name, kind in kinds.items() if kind is not None and not self.describable(name)
+        }
 
     def describable(self, name: str) -> bool:
         """Whether some JSON value can become this argument."""
@@ -135,7 +139,8 @@ class _Arguments:
 
     def convert(self, name: str, value: Any, at: tuple[str, ...], faults: list[dict[str, Any]]) -> Any:
         """`value` as this argument's type; mistakes are added to `faults`."""
-        if _is_exact(value, self.wanted[name]):
+        exact = self.exact[name]
+        if exact is None or type(value) in exact:
             return value
         adapter = self.adapter(name)
         if adapter is None:
@@ -213,7 +218,8 @@ class _Arguments:
             raise AuthoringError(
                 f"{where} holds a secret, and would be frozen with the code. A secret has no default at all."
             )
-        if not (_is_exact(value, wanted) and (value is None or type(value) in _SCALARS)):
+        exact = _exact(wanted)
+        if type(value) not in (_SCALARS.keys() | {NoneType} if exact is None else exact):
             value = self._dumped(name, value, where)
         try:
             json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
@@ -325,13 +331,14 @@ def _optional_scalar(annotation: Any) -> type | None:
     return scalars[0] if len(taken) == 2 and len(scalars) == 1 and NoneType in taken else None
 
 
-def _is_exact(value: Any, annotation: Any) -> bool:
-    """Whether `value` is of a plain type that needs no conversion."""
+def _exact(annotation: Any) -> frozenset[type] | None:
+    """The types of plain values that need no conversion; None: whatever comes needs none."""
     if annotation is Any:
-        return True
-    if value is None:
-        return _optional_scalar(annotation) is not None
-    return type(value) in _SCALARS and type(value) in (annotation, _optional_scalar(annotation))
+        return None
+    scalar = _optional_scalar(annotation)
+    if scalar is not None:
+        return frozenset({scalar, NoneType})
+    return frozenset({annotation} if isinstance(annotation, type) and annotation in _SCALARS else ())
 
 
 def _adapter(annotation: Any) -> TypeAdapter[Any]:

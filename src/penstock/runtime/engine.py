@@ -160,8 +160,7 @@ class Engine:
     def _execute(self, pipeline: Pipeline) -> dict[str, Any]:
         """Call the pipeline function with the ticket's parameters, wait for all steps, return its outputs as JSON."""
         returned, limit = None, self._ticket.timeout
-        late = TimedOut(f"Run {self.run_name} did not end within {limit} s.")
-        with self.watch.after(limit, lambda: self._stop(late)) if limit is not None else nullcontext():
+        with self.watch.after(limit, partial(self._late, limit)) if limit is not None else nullcontext():
             try:
                 returned = self._called(pipeline)
             except BaseException as error:  # noqa: BLE001  # raised below, unless a step failed before: that says more
@@ -277,7 +276,9 @@ class Engine:
                 return
         error: BaseException | None = None
         try:
-            self._results.add(task.call.id, carry_out(replace(task.call, artifacts=self._artifacts(task)), self))
+            artifacts = self._artifacts(task)
+            call = replace(task.call, artifacts=artifacts) if artifacts else task.call
+            self._results.add(call.id, carry_out(call, self))
         except BaseException as raised:  # noqa: BLE001  # the thread must live on, whatever user code raises
             error = raised
         self._finish(task, error)
@@ -316,6 +317,9 @@ class Engine:
     @property
     def _mode(self) -> ExecutionMode:
         return (self._layers.run.execution_mode if self._layers is not None else None) or DEFAULT_MODE
+
+    def _late(self, limit: float) -> None:
+        self._stop(TimedOut(f"Run {self.run_name} did not end within {limit} s."))
 
     def _stop(self, error: PenstockError) -> None:
         """From now on no step starts, and what is running is interrupted because of `error`."""

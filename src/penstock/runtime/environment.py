@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 
 class _Turns:
@@ -50,17 +50,17 @@ class _Turns:
 _turns = _Turns()
 
 
-@contextmanager
-def variables(wanted: Mapping[str, str]) -> Iterator[None]:
+def variables(wanted: Mapping[str, str]) -> AbstractContextManager[None]:
     """`os.environ` with these variables, as it was before afterwards.
 
     A process has one environment. So a step with variables of its own runs while no other step of this process does;
     steps without any run side by side.
     """
-    if not wanted:
-        with _turns.shared():
-            yield
-        return
+    return _changed(wanted) if wanted else _turns.shared()
+
+
+@contextmanager
+def _changed(wanted: Mapping[str, str]) -> Iterator[None]:
     with _turns.alone():
         before = {name: os.environ.get(name) for name in wanted}
         os.environ.update(wanted)

@@ -32,6 +32,8 @@ class Secrets:
 
     def filled_in(self, value: Any) -> Any:
         """`value` with each `SecretStr` that holds a reference holding what it refers to; inside lists and records too."""
+        if value is None or type(value) in (str, int, float, bool):
+            return value
         hidden = getattr(value, "get_secret_value", None)
         if hidden is not None:
             text = hidden()

@@ -16,7 +16,7 @@ from penstock.author.handle import Handle, holds_handle
 from penstock.author.schema import coerce
 from penstock.author.step import Step
 from penstock.client.runs import inside_step
-from penstock.errors import ArtifactError, PenstockError, RunCancelled, Stopped, TimedOut
+from penstock.errors import ArtifactError, PenstockError, RunCancelled, Stopped
 from penstock.ids import check_name
 from penstock.model.artifact import Artifact
 from penstock.model.cache import CacheNote, Earlier, canonical, digest
@@ -217,13 +217,12 @@ def _attempt(call: Call, given: dict[str, Any], bench: Bench, attempt: int) -> d
     work, configuration = Work(call.id), call.configuration
     context = current.get()
     assert context is not None
-    token = current.set(replace(context, attempt=attempt, noted={}))
-    late = TimedOut(f"Step {call.id} did not end within {configuration.timeout} s.")
+    token = current.set(context if attempt == 1 else replace(context, attempt=attempt, noted={}))
     try:
         with (
             environment.variables(bench.secrets.variables(configuration.secrets, configuration.environment)),
             bench.at_work(work),
-            bench.watch.limited(work, configuration.timeout, late),
+            bench.watch.limited(work, configuration.timeout, f"Step {call.id}"),
         ):
             _notify(call, bench, "on_start", {})
             result = called(call.step.function, _resolved(call, given, bench), work)

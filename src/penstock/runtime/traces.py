@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from penstock.model.launch import Ticket
@@ -40,13 +40,16 @@ def traced(run: Callable[[Ticket], int], ticket: Ticket) -> int:
         found.close()
 
 
-@contextmanager
-def step_span(step: str, name: str) -> Iterator[None]:
+def step_span(step: str, name: str) -> AbstractContextManager[None]:
     """Around a step; code of it that uses OpenTelemetry itself is below this span."""
-    if _running is None:
-        yield
-        return
-    found, parent = _running
+    return _UNTRACED if _running is None else _step_span(*_running, step, name)
+
+
+_UNTRACED = nullcontext()
+
+
+@contextmanager
+def _step_span(found: Traces, parent: str, step: str, name: str) -> Iterator[None]:
     span = found.begin(f"step {name}", parent, {"penstock.step": step})
     with _current(span):
         try:

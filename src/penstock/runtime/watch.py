@@ -14,12 +14,12 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import count
 from types import FrameType
 from typing import Any, TextIO
 
-from penstock.errors import PenstockError
+from penstock.errors import PenstockError, TimedOut
 
 AGAIN = 0.1
 """Seconds between two interruptions of work that goes on: user code may have swallowed the first."""
@@ -131,13 +131,13 @@ class Watch:
         self._thread: threading.Thread | None = None
         self._closed = False
 
+    def limited(self, work: Work, seconds: float | None, what: str) -> AbstractContextManager[None]:
+        """`work` under way for at most `seconds`; then it is interrupted, and the cause says that `what` did not end in time."""
+        return work.under_way() if seconds is None else self._limited(work, seconds, what)
+
     @contextmanager
-    def limited(self, work: Work, seconds: float | None, cause: PenstockError) -> Iterator[None]:
-        """`work` under way for at most `seconds`; then it is interrupted because of `cause`."""
-        if seconds is None:
-            with work.under_way():
-                yield
-            return
+    def _limited(self, work: Work, seconds: float, what: str) -> Iterator[None]:
+        cause = TimedOut(f"{what} did not end within {seconds} s.")
         with self.after(seconds, lambda: self.interrupt(work, cause)), work.under_way():
             yield
 

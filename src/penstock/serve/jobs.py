@@ -22,7 +22,7 @@ from penstock.runtime.step import Heard
 from penstock.runtime.tracebacks import failure
 from penstock.serve.answers import as_json
 from penstock.serve.inputs import Wanted
-from penstock.serve.recording import Recording, recorded_in
+from penstock.serve.recording import Recording
 
 if TYPE_CHECKING:
     from penstock.serve.service import Service
@@ -113,7 +113,7 @@ class Job:
         self.begun = begun = time.perf_counter()
         loops.home.set(service.loop)
         recording.write("run_started", metadata=service.facts)
-        with recorded_in(recording):
+        with recording.step(None):
             outcome = self._outcome()
         outputs, outcome = _written(outcome)
         if outcome.error is None:

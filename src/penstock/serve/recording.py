@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -76,14 +76,9 @@ class Recording:
 
     # The output
 
-    @contextmanager
-    def step(self, step_id: str) -> Iterator[None]:
-        """What is written inside belongs to this step."""
-        token = here.set(_Place(self, step_id))
-        try:
-            yield
-        finally:
-            here.reset(token)
+    def step(self, step_id: str | None) -> AbstractContextManager[None]:
+        """What is written inside belongs to this step; with None, to the run itself."""
+        return _Place(self, step_id)
 
     def note(self, text: str) -> None:
         """Put words of Penstock into the log of the step (or run) that calls."""
@@ -150,15 +145,21 @@ class Recording:
 
 
 class _Place:
-    """Where the output of one step (or of the run) of a request goes; see `streams.Place`."""
+    """Where the output of one step (or of the run) of a request goes; see `streams.Place`. It is that in its own block."""
 
-    __slots__ = ("recording", "step")
+    __slots__ = ("_token", "recording", "step")
     listening = True
     shown = False
 
     def __init__(self, recording: Recording, step: str | None) -> None:
         self.recording = recording
         self.step = step
+
+    def __enter__(self) -> None:
+        self._token = here.set(self)
+
+    def __exit__(self, *_: object) -> None:
+        here.reset(self._token)
 
     def write(self, stream: Stream, text: str, source: int | None = None) -> None:
         """Keep it, and show it in the log of the service."""
@@ -180,16 +181,6 @@ class _Place:
         pipe = Pipe(reading, stream, lambda: self)
         threading.Thread(target=_hear, args=(pipe, reading), name="penstock-output", daemon=True).start()
         return pipe, writing
-
-
-@contextmanager
-def recorded_in(recording: Recording) -> Iterator[None]:
-    """What is written inside, in no step, belongs to the run itself."""
-    token = here.set(_Place(recording, None))
-    try:
-        yield
-    finally:
-        here.reset(token)
 
 
 def _hear(pipe: Pipe, reading: int) -> None:
