@@ -15,6 +15,7 @@ from benchmarks import (
     deploying,
     framing,
     growing,
+    lasting,
     listing,
     queueing,
     report,
@@ -39,6 +40,7 @@ BENCHMARKS: Mapping[str, Callable[[Lab, int], list[Figure]]] = {
     "burst": burst.measure,
     "queueing": queueing.measure,
     "deploying": deploying.measure,
+    "lasting": lasting.measure,
     "backlog": backlog.measure,
 }
 

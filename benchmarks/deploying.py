@@ -39,10 +39,10 @@ def measure(lab: Lab, repeat: int) -> list[Figure]:
     [crowd], [crowd_plain] = in_turns(repeat, lambda: _crowd(ours, numbers), lambda: _crowd(theirs, numbers))
     worker = psutil.Process(json.loads((home / "deployments" / made["id"] / "state.json").read_text())["workers"][0])
     before = worker.memory_info().rss
-    _many(ours, MANY, numbers)
+    many(ours, MANY, numbers)
     grown = (worker.memory_info().rss - before) / 2**20
     asked = (repeat + 1) * (ONE_BY_ONE + CLIENTS * EACH) + MANY
-    _all_recorded(lab, home, asked)
+    all_recorded(lab, home, asked)
     figures = [
         Figure(
             what="a request to a deployment of two steps",
@@ -73,7 +73,7 @@ def measure(lab: Lab, repeat: int) -> list[Figure]:
     return figures
 
 
-def _all_recorded(lab: Lab, home: Path, asked: int) -> None:
+def all_recorded(lab: Lab, home: Path, asked: int) -> None:
     """Nothing is worth measuring if it is lost."""
 
     def there() -> bool:
@@ -120,11 +120,12 @@ def _crowd(port: int, numbers: itertools.count[int]) -> tuple[float]:
 
 
 def _all(pool: ThreadPoolExecutor, port: int, numbers: itertools.count[int]) -> None:
-    for one in [pool.submit(_many, port, EACH, numbers) for _ in range(CLIENTS)]:
+    for one in [pool.submit(many, port, EACH, numbers) for _ in range(CLIENTS)]:
         one.result()
 
 
-def _many(port: int, count: int, numbers: itertools.count[int]) -> None:
+def many(port: int, count: int, numbers: itertools.count[int]) -> None:
+    """So many requests on one connection, each answered rightly."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     for _ in range(count):
         _ask(connection, next(numbers))
