@@ -21,6 +21,9 @@ from penstock.model.launch import socket_path
 T = TypeVar("T")
 
 PATIENCE = 60.0
+FIRST_PORT = 8400 + 400 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+"""Where services of this worker's sites look for a free port first: one that is taken down may find it free when it is back."""
+
 ENDED = {"completed", "failed", "cancelled"}
 
 
@@ -47,6 +50,7 @@ class Site:
             "PENSTOCK_HOME": str(home),
             "PENSTOCK_LEASE": "3",
             "PENSTOCK_GRACE": "1",
+            "FIRST_PORT": str(FIRST_PORT),
             **environment,
         }
         self.process: subprocess.Popen[bytes] | None = None

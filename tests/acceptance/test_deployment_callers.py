@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.acceptance.site_under_test import PATIENCE, Site, eventually
+from tests.acceptance.site_under_test import FIRST_PORT, PATIENCE, Site, eventually
 
 PIPELINE = """
 from penstock import pipeline, step
@@ -21,7 +21,7 @@ def double(number: int) -> int:
     return 2 * number
 
 
-@pipeline(settings={"deployment": {"auth": "server", "auth_cache": SECONDS}})
+@pipeline(settings={"deployment": {"auth": "server", "auth_cache": SECONDS, "uvicorn_port": PORT}})
 def doubled(number: int) -> int:
     return double(number)
 
@@ -38,7 +38,7 @@ def site(new_site: Callable[..., Site], tmp_path: Path) -> Site:
 
 
 def deployed(site: Site, project: Path, seconds: float) -> Site:
-    (project / "doubled.py").write_text(PIPELINE.replace("SECONDS", repr(seconds)))
+    (project / "doubled.py").write_text(PIPELINE.replace("SECONDS", repr(seconds)).replace("PORT", str(FIRST_PORT)))
     site.penstock("pipeline", "deploy", "doubled.py:doubled", "--name", "doubled", cwd=project)
     for name in ("doubled", "other"):
         site.penstock("pipeline", "create-run-template", f"doubled.py:{name}", "--name", name, cwd=project)

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.acceptance.service_under_test import Service, begun
-from tests.acceptance.site_under_test import PATIENCE, Site, eventually
+from tests.acceptance.site_under_test import FIRST_PORT, PATIENCE, Site, eventually
 
 PIPELINES = Path(__file__).parent / "pipelines"
 EXTENDED = (PIPELINES / "extended.py").read_text()
@@ -79,6 +79,9 @@ def test_endpoints_of_ones_own(extended: Service) -> None:
     document = client.get("/openapi.json").json()
     assert document["paths"]["/kept/hello"]["get"]["summary"] == "Hello to those who may"
     assert {"/count", "/echo", "/invoke"} <= set(document["paths"])
+    refused = client.put("/echo", content=b"\x8f{", headers={"Content-Type": "application/json"})
+    assert (refused.status_code, refused.headers["content-type"]) == (400, "application/problem+json")
+    assert "application/problem+json" in document["paths"]["/echo"]["put"]["responses"]["default"]["content"]
 
 
 def test_middlewares_of_ones_own(extended: Service) -> None:
@@ -302,7 +305,9 @@ def test_a_share_of_what_went_well_is_kept_and_all_that_failed(new_site: Callabl
 
 def test_other_machines_are_let_in_with_a_key_only(new_site: Callable[..., Site], tmp_path: Path) -> None:
     site = new_site()
-    (tmp_path / "small.py").write_text(SMALL.replace("SETTINGS", repr({"uvicorn_host": "0.0.0.0"})))
+    (tmp_path / "small.py").write_text(
+        SMALL.replace("SETTINGS", repr({"uvicorn_host": "0.0.0.0", "uvicorn_port": FIRST_PORT}))
+    )
     command = ("pipeline", "deploy", "small.py:small", "--name", "wide")
     refused = site.penstock(*command, cwd=tmp_path, status=None)
     assert refused.returncode != 0
@@ -314,7 +319,7 @@ def test_other_machines_are_let_in_with_a_key_only(new_site: Callable[..., Site]
 
 
 def _deployed(site: Site, project: Path, change: Callable[[str], str] = lambda text: text, **settings: Any) -> str:
-    (project / "small.py").write_text(change(SMALL.replace("SETTINGS", repr(settings))))
+    (project / "small.py").write_text(change(SMALL.replace("SETTINGS", repr({"uvicorn_port": FIRST_PORT, **settings}))))
     done = site.penstock("pipeline", "deploy", "small.py:small", "--name", "small", "-o", "json", cwd=project)
     return str(json.loads(done.stdout)["url"])
 

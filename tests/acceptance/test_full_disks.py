@@ -24,7 +24,7 @@ from tests.acceptance.site_under_test import Site, eventually
 LEASE = 3.0
 """Of sites under test."""
 
-SOON = 10.0
+SOON = 30.0
 """Seconds after which all goes on at the latest."""
 
 

@@ -14,15 +14,15 @@ import httpx
 import pytest
 
 from tests.acceptance.service_under_test import Service, begun
-from tests.acceptance.site_under_test import PATIENCE, Site, eventually
+from tests.acceptance.site_under_test import FIRST_PORT, PATIENCE, Site, eventually
 
 PIPELINES = Path(__file__).parent / "pipelines"
 SERVED = (PIPELINES / "served.py").read_text()
 
 
 def files(**settings: Any) -> dict[str, str]:
-    said = repr({"deployment": settings})
-    return {"served.py": SERVED.replace("@pipeline(on_init=load)", f"@pipeline(on_init=load, settings={said})")}
+    said = repr({"deployment": {"uvicorn_port": FIRST_PORT, **settings}})
+    return {"served.py": SERVED.replace("settings=SETTINGS", f"settings={said}")}
 
 
 @pytest.fixture(scope="module")

@@ -303,7 +303,7 @@ def test_a_candidate_that_fails_is_rolled_back_also_while_the_server_is_away(new
 
     # One that does not come up is told of, and touches nothing; an update ends a trial.
     broken = lab.candidate(
-        ("@pipeline\n", "def load() -> None:\n    raise OSError('no model')\n\n\n@pipeline(on_init=load)\n")
+        ("@pipeline(", "def load() -> None:\n    raise OSError('no model')\n\n\n@pipeline(on_init=load, ")
     )
     failed = lab.penstock("deployment", "canary", "scored", "--snapshot", broken, status=None)
     assert failed.returncode != 0

@@ -77,7 +77,10 @@ def with_own_paths(document: dict[str, Any], service: Service, settings: Deploym
     if service.plan.auth:
         document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
         keyed = {"security": [{"key": []}]}
-    document["paths"] = {**_paths(settings, keyed), **document.get("paths", {})}
+    brought = document.get("paths", {})
+    for operation in (one for path in brought.values() for one in path.values()):
+        operation["responses"].setdefault("default", _problem("It was refused before the endpoint was called."))
+    document["paths"] = {**_paths(settings, keyed), **brought}
     return document
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ def pause(seconds: float, path: str) -> float:
     return seconds
 
 
-@pipeline
+@pipeline(settings={"deployment": {"uvicorn_port": int(os.environ.get("FIRST_PORT", "8000"))}})
 def scored(number: int, seconds: float = 0.0, path: str = "") -> Any:
     """Score a number, after a pause."""
     if seconds:

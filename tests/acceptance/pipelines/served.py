@@ -84,7 +84,10 @@ def load(path: str = "") -> dict[str, int]:
     return {"pid": os.getpid(), "loads": 1}
 
 
-@pipeline(on_init=load)
+SETTINGS = {"deployment": {"uvicorn_port": int(os.environ.get("FIRST_PORT", "8000"))}}
+
+
+@pipeline(on_init=load, settings=SETTINGS)
 def served(
     number: int, deed: Deed = "square", more: int = 1, seconds: float = 0.0, path: str = "", point: Point | None = None
 ) -> Any:
