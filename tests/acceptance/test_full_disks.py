@@ -44,7 +44,7 @@ class Limited:
 
 
 class Small:
-    """A disk of 24 MiB that something else fills."""
+    """A disk of 64 MiB that something else fills."""
 
     def __init__(self, site: Site) -> None:
         self._ballast = site.home / "ballast"
@@ -61,7 +61,7 @@ class Small:
 @contextmanager
 def small_disk(home: Path) -> Iterator[None]:
     done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=24m,mode=700", "tmpfs", home], capture_output=True, text=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=64m,mode=700", "tmpfs", home], capture_output=True, text=True, check=False
     )
     if done.returncode:
         pytest.skip(f"Only root may mount a small disk: {done.stderr.strip()}")
