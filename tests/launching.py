@@ -46,7 +46,7 @@ sys.modules["penstock.runtime.materializers"] = types.ModuleType("penstock.runti
 """
 
 
-def eventually(look: Callable[[], T], patience: float = 15.0) -> T:
+def eventually(look: Callable[[], T], patience: float = 60.0) -> T:
     """What `look` returns, as soon as that is true."""
     deadline, pause = time.monotonic() + patience, 0.005
     while not (found := look()):

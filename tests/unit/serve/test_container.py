@@ -71,7 +71,8 @@ class Contained:
         self.mounted = tmp_path / "mounted"
         self.mounted.mkdir()
         self.put(self.plan)
-        with listening("127.0.0.1", [0]) as free:
+        # None of those that the kernel gives to whoever connects: it is to be free again when it is begun anew.
+        with listening("127.0.0.1", list(range(21000, 22000))) as free:
             self.port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.out = tmp_path / "out"
@@ -116,6 +117,7 @@ class Contained:
 
     def running(self, revision: int = 1) -> dict[str, Any]:
         def look() -> dict[str, Any] | None:
+            assert self.process is None or self.process.poll() is None, self.out.read_text()
             told = self.told()
             return told if (told.get("state"), told.get("revision")) == ("running", revision) else None
 
