@@ -23,7 +23,7 @@ test: lint types ## Everything that CI checks
 	@tools/need_curl.sh
 	@tools/get_azurite.sh
 	@tools/get_docker.sh
-	$(PYTEST) -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -n $(WORKERS) --dist loadfile --no-loadscope-reorder || $(BIN)/python -m tools.second_look $$?
 
 lint: setup ratchet ## Style, format, the laws of the house, our own lints
 	$(BIN)/ruff check .

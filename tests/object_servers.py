@@ -32,6 +32,8 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.ports import new_port
+
 BUCKET = "penstock"
 SCHEMES = ["az", "gs", "s3"]
 BIG = 20_000_001
@@ -51,7 +53,7 @@ class Server:
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="object-server-"))
-        self.port = free_port()
+        self.port = new_port()
         self.process: subprocess.Popen[bytes] | None = None
         os.environ.update(VARIABLES)
 
@@ -260,13 +262,6 @@ def _shared(scheme: str) -> Server:
     return server
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
 class Cut(Exception):
     """Raised by a fault to break the connection."""
 
@@ -285,7 +280,7 @@ class FaultyProxy:
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self.port = free_port()
+        self.port = new_port()
         self.endpoint = server.endpoint.replace(str(server.port), str(self.port))
         self.requests: list[str] = []
         self.fault: Fault = lambda request, number: None

@@ -17,13 +17,11 @@ import httpx
 import psutil
 
 from penstock.model.launch import socket_path
+from tests.ports import FIRST_PORT
 
 T = TypeVar("T")
 
 PATIENCE = 60.0
-FIRST_PORT = 8400 + 400 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-"""Where services of this worker's sites look for a free port first: one that is taken down may find it free when it is back."""
-
 ENDED = {"completed", "failed", "cancelled"}
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.acceptance.site_under_test import FIRST_PORT, PATIENCE, Site, eventually
+from tests.acceptance.site_under_test import PATIENCE, Site, eventually
+from tests.ports import FIRST_PORT
 
 PIPELINE = """
 from penstock import pipeline, step

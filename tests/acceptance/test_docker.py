@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import tarfile
 import tempfile
@@ -28,6 +27,7 @@ from penstock.errors import Forbidden, Unavailable
 from penstock.stack.flavors.docker_registry import DockerRegistry
 from tests import dockers
 from tests.acceptance.site_under_test import PATIENCE, Site, eventually
+from tests.ports import new_port
 from tests.wheelhouse import tiny
 
 pytestmark = pytest.mark.timeout(600)
@@ -309,8 +309,7 @@ def registry(tmp_path: Path) -> Iterator[Callable[[bool], str]]:
     started = []
 
     def start(everybody: bool) -> str:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            address = f"127.0.0.1:{free.getsockname()[1]}"
+        address = f"127.0.0.1:{new_port()}"
         (tmp_path / "nobody").touch()
         auth = "" if everybody else f"auth: {{htpasswd: {{realm: x, path: {tmp_path / 'nobody'}}}}}\n"
         settings = tmp_path / f"{everybody}.yml"
@@ -354,10 +353,8 @@ def test_images_are_pushed_and_named_by_what_they_are(yard: Yard, registry: Call
     yard.docker("pull", name)
     with pytest.raises(Forbidden, match="docker login"):
         pushed(registry(False))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        nobody = f"127.0.0.1:{free.getsockname()[1]}"
     with pytest.raises(Unavailable, match="cannot be pushed"):
-        pushed(nobody)
+        pushed(f"127.0.0.1:{new_port()}")
 
 
 def test_what_cannot_be_is_refused_where_it_is_said(yard: Yard) -> None:

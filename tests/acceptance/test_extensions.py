@@ -13,7 +13,8 @@ import psutil
 import pytest
 
 from tests.acceptance.service_under_test import Service, begun
-from tests.acceptance.site_under_test import FIRST_PORT, PATIENCE, Site, eventually
+from tests.acceptance.site_under_test import PATIENCE, Site, eventually
+from tests.ports import FIRST_PORT
 
 PIPELINES = Path(__file__).parent / "pipelines"
 EXTENDED = (PIPELINES / "extended.py").read_text()

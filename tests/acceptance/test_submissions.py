@@ -14,7 +14,8 @@ import httpx
 import pytest
 
 from tests.acceptance.service_under_test import Service, begun
-from tests.acceptance.site_under_test import FIRST_PORT, PATIENCE, Site, eventually
+from tests.acceptance.site_under_test import PATIENCE, Site, eventually
+from tests.ports import FIRST_PORT
 
 PIPELINES = Path(__file__).parent / "pipelines"
 SERVED = (PIPELINES / "served.py").read_text()

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,8 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
+
+from tests.ports import new_port
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -67,9 +68,7 @@ def desk(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     (tmp_path / "train.py").write_text(program)
     shutil.copy(ROOT / "examples/training/data/wine.csv", tmp_path)
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = new_port()
     monkeypatch.setenv("PENSTOCK_PORT", str(port))
     with subprocess.Popen(["penstock", "up"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as server:
         try:

@@ -22,6 +22,7 @@ from cryptography.x509.oid import NameOID
 from penstock.control import outbound
 from penstock.model.address import LOOPBACK
 from penstock.model.callback import Reply
+from tests.ports import new_port
 from tests.receivers import receiver
 
 PLAIN = ssl.create_default_context()
@@ -166,9 +167,7 @@ def test_an_endless_body_is_not_read() -> None:
 
 
 def test_nobody_there_is_told() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        port = door.getsockname()[1]
-    assert "gave no answer" in str(post(f"http://127.0.0.1:{port}/").problem)
+    assert "gave no answer" in str(post(f"http://127.0.0.1:{new_port()}/").problem)
 
 
 def test_a_name_that_is_none_is_told() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from penstock.drill.proxy import Ill, Proxy
+from tests.ports import new_port
 
 
 class Echo(socketserver.StreamRequestHandler):
@@ -86,9 +87,7 @@ def test_a_drip_is_slow_and_whole(network: Proxy) -> None:
 
 
 def test_where_nobody_listens_the_connection_breaks(upstream: Upstream) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        proxy = Proxy(free.getsockname()[1])
-        with pytest.raises(OSError):  # noqa: PT011 - whatever the kernel calls it
-            asked(proxy)
-        proxy.close()
+    proxy = Proxy(new_port())
+    with pytest.raises(OSError):  # noqa: PT011 - whatever the kernel calls it
+        asked(proxy)
+    proxy.close()

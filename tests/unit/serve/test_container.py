@@ -30,6 +30,7 @@ from penstock.model.stack import Component
 from penstock.serve import container, gate
 from penstock.serve.keeper import listening
 from tests.launching import SOURCES, eventually
+from tests.ports import new_port
 
 CODE = """
 from penstock import pipeline, step
@@ -71,9 +72,7 @@ class Contained:
         self.mounted = tmp_path / "mounted"
         self.mounted.mkdir()
         self.put(self.plan)
-        # None of those that the kernel gives to whoever connects: it is to be free again when it is begun anew.
-        with listening("127.0.0.1", list(range(21000, 22000))) as free:
-            self.port = free.getsockname()[1]
+        self.port = new_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.out = tmp_path / "out"
         self.process: subprocess.Popen[bytes] | None = None
@@ -173,8 +172,7 @@ def test_at_a_gate_it_makes_room_for_a_later_one_and_comes_back_to_another_gate(
         assert httpx.post(f"{contained.url}/invoke", json={"parameters": {"number": 4}}).status_code == 200
         holder.kill()
         holder.wait()
-        with listening("127.0.0.1", [0]) as free:  # in a container it is the same one: the network goes with its gate
-            port = free.getsockname()[1]
+        port = new_port()  # in a container it is the same one: the network goes with its gate
         holder = subprocess.Popen([*command[:-1], str(port)])
         eventually(lambda: _listens(port))
         # Nobody serves there yet: this caller waits.

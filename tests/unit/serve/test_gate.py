@@ -17,6 +17,7 @@ import pytest
 from penstock.serve import gate
 from penstock.serve.gate import GateAway, Way
 from tests.launching import eventually
+from tests.ports import new_port
 
 HOST = "127.0.0.1"
 
@@ -26,8 +27,7 @@ class Held:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "gate"
-        with socket.create_server((HOST, 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = new_port()
         self.ways: list[Way] = []
         self.servers: list[Server] = []
         self.start()

@@ -21,12 +21,12 @@ from tests.object_servers import (
     Cut,
     FaultyProxy,
     S3Server,
-    free_port,
     own,
     reply,
     running,
     s3_error,
 )
+from tests.ports import new_port
 
 ABSENT = "0" * 64
 
@@ -35,7 +35,7 @@ class TestTrouble:
     @pytest.mark.parametrize("scheme", SCHEMES)
     def test_a_store_that_is_down_is_told_within_bounds(self, scheme: str) -> None:
         running(scheme)
-        address = f"http://127.0.0.1:{free_port()}" + ("/devstoreaccount1" if scheme == "az" else "")
+        address = f"http://127.0.0.1:{new_port()}" + ("/devstoreaccount1" if scheme == "az" else "")
         store = ObjectStore(**running(scheme).options("place", endpoint=address, retry_for=0.6))
         begin = time.monotonic()
         with pytest.raises(
