@@ -27,7 +27,6 @@ from penstock.model.wire import reader
 from penstock.runtime import patches, workplace
 from penstock.serve.answers import problem
 from penstock.serve.app import Parting, create_app
-from penstock.serve.callers import Callers
 from penstock.serve.fetching import code_of
 from penstock.serve.service import Service
 from penstock.serve.tracking import Tracker
@@ -83,19 +82,16 @@ def serve(
     plan: Plan, pipeline: Pipeline, sock: socket.socket, *, code: Path, spool: Path, ready: int | None = None
 ) -> None:
     """Serve `pipeline` on a listening socket until a signal says to stop. Raises what its `on_init` raises."""
-    content, settings = plan.snapshot.content, plan.settings
+    settings = plan.settings
     tracker = Tracker(plan, spool)
     failures: list[BaseException] = []
     app = create_app(
+        plan,
         lambda loop: Service(plan, pipeline, track=tracker.add, measures=tracker.measures, loop=loop),
-        settings,
-        title=plan.deployment_name,
-        description=content.description,
-        callers=Callers(plan),
         functions=pipeline.function_named,
         code=code,
-        failed=failures.append,
         directory=spool.parent,
+        failed=failures.append,
     )
     leaving = asyncio.Event()
     config = uvicorn.Config(

@@ -26,6 +26,7 @@ from penstock.errors import (
     PenstockError,
     TooLarge,
 )
+from penstock.model.deployment import Plan
 from penstock.model.deployment_settings import DeploymentSettings
 from penstock.serve import answers, description, extensions, playground
 from penstock.serve.callers import Callers
@@ -123,16 +124,21 @@ class FixedHeaders:
 
 
 def create_app(
-    make: Callable[[asyncio.AbstractEventLoop], Service], settings: DeploymentSettings, **about: Any
+    plan: Plan,
+    make: Callable[[asyncio.AbstractEventLoop], Service],
+    *,
+    functions: extensions.Functions,
+    code: Path,
+    directory: Path,
+    failed: Callable[[BaseException], None],
 ) -> ASGIApp:
-    """The application. `make` makes the service when its loop runs; `on_init` has ended before the first request comes.
+    """The application that serves a plan. `make` makes the service when its loop runs; `on_init` has ended before the first
+    request comes.
 
-    `about` is what has to be known before: `title`, `description`, `callers` and
-    `functions`, which knows the functions that the pipeline was given by their names, and the directory of its `code`.
-    `failed` hears what keeps it from coming up; in `directory` it keeps what must survive it.
+    `functions` knows the functions that the pipeline was given by their names, and `code` is the directory of its code. In
+    `directory` is kept what must survive the process. `failed` hears what keeps the service from coming up.
     """
-    callers: Callers = about["callers"]
-    functions: extensions.Functions = about.get("functions", lambda _: None)
+    settings, callers = plan.settings, Callers(plan)
     given: dict[str, Service] = {}
 
     @asynccontextmanager
@@ -144,7 +150,7 @@ def create_app(
             await loop.run_in_executor(None, service.start)
             extensions.extend(app, service, settings, callers.check, functions)
         except BaseException as error:
-            about.get("failed", _ignore)(error)
+            failed(error)
             raise
         gc.freeze()  # what is there now stays, and need not be looked at with what requests leave
         endpoints.bind(service)
@@ -159,8 +165,8 @@ def create_app(
                 await loop.run_in_executor(None, liaison.close)
 
     app = FastAPI(
-        title=settings.app_title or about["title"],
-        description=settings.app_description or about.get("description") or "",
+        title=settings.app_title or plan.deployment_name,
+        description=settings.app_description or plan.snapshot.content.description or "",
         version=settings.app_version or VERSION,
         docs_url=settings.root_url_path + settings.docs_url_path
         if "DOCS" in settings.include_default_endpoints
@@ -176,9 +182,9 @@ def create_app(
     )
     app.add_exception_handler(PenstockError, _problem)
     app.add_exception_handler(HTTPException, _http_problem)
-    endpoints = Endpoints(settings, about["directory"])
+    endpoints = Endpoints(settings, directory)
     _describe(app, given, settings)
-    playground.install(app, given, settings, about.get("code", Path()))
+    playground.install(app, given, settings, code)
     outer: ASGIApp = Front(app, endpoints.table(), callers)
     for middleware in extensions.middlewares(settings, functions):
         outer = middleware(outer)
@@ -229,10 +235,6 @@ def _describe(app: FastAPI, given: dict[str, Service], settings: DeploymentSetti
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's own documentation has it
-
-
-def _ignore(_: BaseException) -> None:
-    pass
 
 
 async def _refuse(error: PenstockError, scope: Scope, send: Send) -> None:
