@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -184,7 +184,7 @@ def roll_back(
             raise Conflict(f"Deployment '{known.name}' has served nothing else before.")
         to = other[0].number
     past = deployments.revision(ws, known.id, to)
-    changed = replace(known, snapshot_id=past.snapshot_id, settings=past.settings, wanted="running")
+    changed = serving(known, snapshots.get(ws, past.snapshot_id), past.settings)
     told = f"Back to revision {to}." + (f" {why}" if why else "")
     companions.supersede(ws, known.id, "The deployment was rolled back.")
     made = next_revision(ws, changed, now(), told)
@@ -369,10 +369,11 @@ def take_in(ws: WriteSession, installation: Installation, reference: str, served
     fresh = {one: run for one, run in fresh.items() if one not in ids}
     _, names = runs.taken(ws, list(fresh), [one.name for one in fresh.values()])
     made: dict[str, Progress] = {}
+    of = _pipelines(ws, known, fresh.values())
     for one in fresh.values():
         name = f"{one.name}-{one.id[-8:]}" if one.name in names else one.name
         names.add(name)
-        made[one.id] = _folded(known, one, name, companions.cause(known, seat, one.mirror_of))
+        made[one.id] = _folded(of[one.snapshot_id], one, name, companions.cause(known, seat, one.mirror_of))
     runs.insert_ended(ws, [one.run for one in made.values()])
     runs.save_steps(ws, [step for one in made.values() for step in one.steps.values()])
     _keep_artifacts(ws, fresh)
@@ -383,14 +384,24 @@ def take_in(ws: WriteSession, installation: Installation, reference: str, served
     return TakenIn(new=len(fresh), known=len(served) - len(fresh))
 
 
-def _folded(known: Deployment, one: ServedRun, name: str, cause: Cause) -> Progress:
+def _pipelines(ws: WriteSession, known: Deployment, served: Iterable[ServedRun]) -> dict[str, tuple[str, str]]:
+    """Snapshot -> id and name of its pipeline. What an earlier revision has served may be of another one."""
+    found = {known.snapshot_id: (known.pipeline_id, known.pipeline_name)}
+    for one in served:
+        if one.snapshot_id not in found:
+            snapshot = snapshots.get(ws, one.snapshot_id)
+            found[one.snapshot_id] = (snapshot.pipeline_id, snapshot.content.pipeline)
+    return found
+
+
+def _folded(pipeline: tuple[str, str], one: ServedRun, name: str, cause: Cause) -> Progress:
     """The run as its events leave it. One whose events do not add up has failed, and says so."""
     run = Run(
         id=one.id,
         name=check_name(name, what="run"),
         state=RunState.STARTING,
-        pipeline_id=known.pipeline_id,
-        pipeline_name=known.pipeline_name,
+        pipeline_id=pipeline[0],
+        pipeline_name=pipeline[1],
         snapshot_id=one.snapshot_id,
         parameters=one.parameters,
         origins=one.origins,

@@ -11,17 +11,23 @@ from penstock.control.installation import now
 from penstock.errors import Conflict, InvalidInput, NotFound, Unauthenticated
 from penstock.ids import new_id
 from penstock.model.account import OWNER
-from penstock.model.deployment import Deployment, DeploymentState, NewDeployment, Standing
+from penstock.model.deployment import Deployment, DeploymentState, NewDeployment, ServedRun, Standing
 from penstock.model.deployment_settings import DeploymentSettings
+from penstock.model.run import Event
 from penstock.model.stack import Component, Stack
 from penstock.store import deployments, stacks
 from tests.unit.control.conftest import CONTENT, House
 
 
-def deploy(house: House, description: str = "one", **said: object) -> NewDeployment:
-    snapshot = house.snapshot(replace(CONTENT, description=description))
+def deploy(house: House, description: str = "one", pipeline: str = "train", **said: object) -> NewDeployment:
+    snapshot = house.snapshot(replace(CONTENT, description=description, pipeline=pipeline))
     with house.here.db.write() as ws:
         return control.deploy(ws, house.here, control.Wish(**{"name": "served", "snapshot": snapshot} | said))  # type: ignore[arg-type]
+
+
+def served(snapshot_id: str) -> ServedRun:
+    began, ended = (Event(seq=seq, at=now(), type=type) for seq, type in ((1, "run_started"), (2, "run_completed")))  # type: ignore[arg-type]
+    return ServedRun(id=new_id(), name="asked", snapshot_id=snapshot_id, created=now(), events=(began, ended))
 
 
 def found(house: House) -> Deployment:
@@ -108,6 +114,30 @@ def test_back_to_what_was_served_before(house: House) -> None:
     assert (back.snapshot_id, back.revision) == (first.snapshot_id, 3)
     with house.here.db.write() as ws, pytest.raises(NotFound):
         control.roll_back(ws, house.here, "served", to=9)
+
+
+def test_back_to_another_pipeline_is_back_to_all_of_it(house: House) -> None:
+    first = deploy(house).deployment
+    second = deploy(house, pipeline="score", update=True).deployment
+    assert (second.pipeline_name, second.pipeline_id) != (first.pipeline_name, first.pipeline_id)
+    with house.here.db.write() as ws:
+        back = control.roll_back(ws, house.here, "served")
+    assert (back.pipeline_id, back.pipeline_name) == (first.pipeline_id, "train")
+    assert found(house) == back
+    with house.here.db.read() as rs:
+        assert control.plan(rs, house.here, back).snapshot.content.pipeline == "train"
+
+
+def test_what_an_earlier_revision_was_asked_is_a_run_of_the_pipeline_that_it_served(house: House) -> None:
+    first = deploy(house).deployment
+    second = deploy(house, pipeline="score", update=True).deployment
+    asked = {made.snapshot_id: served(made.snapshot_id) for made in (first, second)}
+    with house.here.db.write() as ws:
+        control.take_in(ws, house.here, "served", list(asked.values()))
+    told = {one: house.run(run.id) for one, run in asked.items()}
+    assert {one: (run.pipeline_id, run.pipeline_name) for one, run in told.items()} == {
+        made.snapshot_id: (made.pipeline_id, made.pipeline_name) for made in (first, second)
+    }
 
 
 def test_keys_are_shown_once_and_held_as_hashes(house: House) -> None:
