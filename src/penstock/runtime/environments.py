@@ -21,6 +21,7 @@ import msgspec
 
 from penstock.errors import NotFound
 from penstock.ids import is_digest
+from penstock.locks import is_held
 from penstock.model.requirements import Requirements
 from penstock.model.wire import reader
 
@@ -151,7 +152,7 @@ class Environments:
         lock = self._lock(built.digest)
         used = datetime.fromtimestamp(lock.stat().st_mtime, UTC) if lock.exists() else built.built
         return Kept(
-            **{name: getattr(built, name) for name in Built.__dataclass_fields__}, used=used, in_use=_held(lock)
+            **{name: getattr(built, name) for name in Built.__dataclass_fields__}, used=used, in_use=is_held(lock)
         )
 
     def _remove(self, digest: str, before: datetime) -> bool:
@@ -212,21 +213,6 @@ class Environments:
             return os.path.samestat(os.fstat(handle), self._lock(digest).stat())
         except FileNotFoundError:
             return False
-
-
-def _held(lock: Path) -> bool:
-    """Whether somebody holds this lock."""
-    try:
-        handle = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(handle)
-    return False
 
 
 def is_full(error: OSError) -> bool:

@@ -115,11 +115,25 @@ class Backlog:
                 await self._see_to_all()
             except PenstockError as error:
                 log.warning("submitted requests: %s", error.detail)
+            except Exception:  # what is accepted from now on must be seen to all the same
+                log.exception("submitted requests")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), LOOK)
             self._news.clear()
 
     async def _see_to_all(self) -> None:
+        """What is open is carried out. With nothing open this is one look, which keeps no other process from writing."""
+        if await self._do(self._store.idle):
+            self._service.measures.submitted.set(0)
+        else:
+            await self._see_to_open()
+        if time.monotonic() - self._swept > SWEEP:
+            self._swept = time.monotonic()
+            await self._do(
+                lambda: self._store.forget(time.time() - self._settings.submit_ttl, self._settings.spool_limit)
+            )
+
+    async def _see_to_open(self) -> None:
         lost = json.dumps(_LOST).encode()
         await self._do(lambda: self._store.recover(self._settings.submit_attempts, lost))
         for identity in await self._do(self._store.cancelled):
@@ -131,11 +145,6 @@ class Backlog:
                 break
             await self._begin(claimed)
         self._service.measures.submitted.set(await self._do(self._store.waiting))
-        if time.monotonic() - self._swept > SWEEP:
-            self._swept = time.monotonic()
-            await self._do(
-                lambda: self._store.forget(time.time() - self._settings.submit_ttl, self._settings.spool_limit)
-            )
 
     async def _begin(self, one: Submission) -> None:
         service = self._service
@@ -154,7 +163,11 @@ class Backlog:
         self._news.set()
 
     async def _carry_out(self, job: Job) -> None:
-        result = await self._service.answered_later(job)
+        try:
+            result = await self._service.answered_later(job)
+        except Unavailable:  # the service began to leave after this was claimed: it was not begun
+            await self._until_written(lambda: self._store.give_back(job.id))
+            return
         self._mean += 0.1 * (result.seconds - self._mean)
         if job.interrupted and result.error is not None:
             await self._until_written(lambda: self._store.give_back(job.id))

@@ -19,6 +19,7 @@ from typing import Any
 
 from penstock.errors import KeyReused, NotFound, PenstockError, StorageFull, Unavailable, fault
 from penstock.ids import new_id
+from penstock.locks import is_held
 
 MOST_KEPT = 10_000
 """Requests that have ended and are remembered, whatever their time; the oldest go first."""
@@ -31,6 +32,12 @@ CREATE TABLE IF NOT EXISTS submissions (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS submissions_by_state ON submissions (state, id);
 """
+_OLDEST = "SELECT id FROM submissions WHERE state = 'queued' ORDER BY id LIMIT 1"
+_TO_FORGET = (
+    "SELECT id FROM (SELECT id, ended, ROW_NUMBER() OVER newest AS number,"
+    " SUM(COALESCE(LENGTH(result), 0) + LENGTH(body)) OVER newest AS size FROM submissions"
+    " WHERE ended IS NOT NULL WINDOW newest AS (ORDER BY ended DESC, id DESC)) WHERE ended < ? OR number > ? OR size > ?"
+)
 _COLUMNS = "id, body, state, submitted, started, ended, attempts, cancelling, status, result"
 
 
@@ -119,11 +126,20 @@ class Submissions:
         with self._reading() as db:
             return self._waiting(db)[0]
 
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing is under way, here or elsewhere."""
+        with self._reading() as db:
+            open_one = db.execute("SELECT 1 FROM submissions WHERE state IN ('queued', 'running') LIMIT 1")
+            return open_one.fetchone() is None
+
     def claim(self) -> Submission | None:
-        """The oldest that waits, for this process to carry out; None if nothing waits."""
+        """The oldest that waits, for this process to carry out; None if nothing waits, and then nobody was kept from writing."""
+        with self._reading() as db:
+            if db.execute(_OLDEST).fetchone() is None:
+                return None
         with self._transaction() as db:
-            row = db.execute("SELECT id FROM submissions WHERE state = 'queued' ORDER BY id LIMIT 1").fetchone()
-            if row is None:
+            row = db.execute(_OLDEST).fetchone()
+            if row is None:  # another process was first
                 return None
             db.execute(
                 "UPDATE submissions SET state = 'running', owner = ?, attempts = attempts + 1, started = ? WHERE id = ?",
@@ -137,8 +153,14 @@ class Submissions:
             _end(db, identity, state, status, result)
 
     def give_back(self, identity: str) -> None:
-        """It was begun here and is to be carried out by whoever comes next, as if it had not been begun."""
+        """It was begun here and is to be carried out by whoever comes next, as if it had not been begun.
+
+        One that was cancelled meanwhile has ended.
+        """
         with self._transaction() as db:
+            if self._found(db, identity).cancelling:
+                _end(db, identity, "cancelled", None, None)
+                return
             db.execute(
                 "UPDATE submissions SET state = 'queued', owner = NULL, started = NULL, attempts = attempts - 1"
                 " WHERE id = ? AND owner = ?",
@@ -196,31 +218,19 @@ class Submissions:
 
     def forget(self, before: float, room: int) -> None:
         """Drop what ended before this time, and of the rest the oldest for which there is no room."""
+        bounds = (before, MOST_KEPT, room)
+        with self._reading() as db:
+            if db.execute(f"{_TO_FORGET} LIMIT 1", bounds).fetchone() is None:
+                return
         with self._transaction() as db:
-            db.execute("DELETE FROM submissions WHERE ended < ?", (before,))
-            db.execute(
-                "DELETE FROM submissions WHERE id IN (SELECT id FROM (SELECT id, ROW_NUMBER() OVER newest AS number,"
-                " SUM(COALESCE(LENGTH(result), 0) + LENGTH(body)) OVER newest AS size FROM submissions"
-                " WHERE ended IS NOT NULL WINDOW newest AS (ORDER BY ended DESC, id DESC)) WHERE number > ? OR size > ?)",
-                (MOST_KEPT, room),
-            )
+            db.execute(f"DELETE FROM submissions WHERE id IN ({_TO_FORGET})", bounds)  # noqa: S608  # our own words
 
     def _mark(self, owner: str) -> Path:
         return self._directory / f"{owner}.alive"
 
     def _lives(self, owner: str) -> bool:
         """Whether the process holds its lock. Locks of this kind end with their process, and no child has them."""
-        try:
-            handle = os.open(self._mark(owner), os.O_RDWR | os.O_CLOEXEC)
-        except OSError:
-            return False
-        try:
-            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return True
-        finally:
-            os.close(handle)
-        return False
+        return is_held(self._mark(owner), fcntl.lockf)
 
     def _waiting(self, db: sqlite3.Connection) -> tuple[int, int]:
         row = db.execute("SELECT COUNT(*), COALESCE(SUM(LENGTH(body)), 0) FROM submissions WHERE state = 'queued'")
@@ -267,6 +277,6 @@ def _told() -> Iterator[None]:
     """What the database says, as errors that a caller can do something about."""
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError) as error:
         kind: type[PenstockError] = StorageFull if "full" in str(error) else Unavailable
         raise kind(f"Submitted requests cannot be kept or read now: {error}.") from error

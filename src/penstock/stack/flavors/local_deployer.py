@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import ipaddress
 import json
 import os
@@ -18,6 +17,7 @@ from typing import Any
 import msgspec
 
 from penstock.errors import InvalidInput, Unavailable, fault
+from penstock.locks import is_held
 from penstock.model.deployment import DeploymentState, Plan, Standing
 from penstock.model.launch import NO_RUN, RUN_VARIABLE
 
@@ -153,17 +153,7 @@ class LocalDeployer:
 
     def _alive(self, directory: Path) -> bool:
         """Whether a keeper holds its lock."""
-        try:
-            handle = os.open(directory / "keeper.lock", os.O_RDWR | os.O_CLOEXEC)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(handle)
-        return False
+        return is_held(directory / "keeper.lock")
 
 
 def _is_loopback(host: str) -> bool:
