@@ -23,6 +23,8 @@ PATIENCE = 10.0
 
 MOST_KNOWN = 10_000
 ASKED_AT_ONCE = 4
+Verdict = tuple[float, type[PenstockError] | None, str]
+"""Until when it holds; what is raised, with which words, for somebody who may not."""
 
 
 class Callers:
@@ -46,7 +48,7 @@ class Callers:
 
     def _has_key(self, shown: str) -> bool:
         """Whether this is a key that holds. All of them are compared, in the same time."""
-        digest = digest_of(shown.encode("utf-8", "surrogateescape"))
+        digest = digest_of(shown.encode("latin-1"))  # the bytes that were sent: a key may have letters beyond ASCII
         fitting = [one for one in self._keys if hmac.compare_digest(digest, one.digest)]
         at = datetime.now(UTC)
         return any(one.valid_until is None or one.valid_until > at for one in fitting)
@@ -59,8 +61,8 @@ class Accounts:
         self._server = plan.server
         self._path = path("deployments", plan.deployment_id, "admission")
         self._holds = plan.settings.auth_cache
-        self._known: OrderedDict[str, tuple[float, type[PenstockError] | None, str]] = OrderedDict()
-        self._asking: dict[str, asyncio.Task[None]] = {}
+        self._known: OrderedDict[str, Verdict] = OrderedDict()
+        self._asking: dict[str, asyncio.Task[Verdict]] = {}
         self._pool = ThreadPoolExecutor(ASKED_AT_ONCE, thread_name_prefix="penstock-callers")
 
     async def check(self, credential: str) -> None:
@@ -69,20 +71,19 @@ class Accounts:
             raise Unauthenticated(
                 "Send an API key of the server, or the token of a login: 'Authorization: Bearer <key>'."
             )
-        name = digest_of(credential.encode("utf-8", "surrogateescape"))
+        name = digest_of(credential.encode("latin-1"))
         found = self._known.get(name)
         if found is None or found[0] < time.monotonic():
             asking = self._asking.get(name)
             if asking is None:
                 asking = self._asking[name] = asyncio.get_running_loop().create_task(self._ask(name, credential))
                 asking.add_done_callback(lambda _: self._asking.pop(name))
-            await asyncio.shield(asking)
-            found = self._known[name]
+            found = await asyncio.shield(asking)
         _, refused, told = found
         if refused is not None:
             raise refused(told)
 
-    async def _ask(self, name: str, credential: str) -> None:
+    async def _ask(self, name: str, credential: str) -> Verdict:
         refused: PenstockError | None = None
         try:
             await asyncio.get_running_loop().run_in_executor(self._pool, self._look, credential)
@@ -94,10 +95,12 @@ class Accounts:
             told = "The server that knows who may call cannot be asked now. Come back later."
             raise Unavailable(told, headers={"Retry-After": "2"}) from error
         kind = None if refused is None else type(refused)
-        self._known[name] = (time.monotonic() + self._holds, kind, "" if refused is None else refused.detail)
+        found = (time.monotonic() + self._holds, kind, "" if refused is None else refused.detail)
+        self._known[name] = found
         self._known.move_to_end(name)
         if len(self._known) > MOST_KNOWN:
             self._known.popitem(last=False)
+        return found
 
     def _look(self, credential: str) -> None:
         if not self._server:
