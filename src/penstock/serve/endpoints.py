@@ -74,7 +74,7 @@ class Endpoints:
     def table(self) -> dict[str, dict[str, tuple[Handler, bool]]]:
         """Path -> method -> what answers, and whether a key is needed for it."""
         said = self._settings
-        own = {(one.path, one.method) for one in said.custom_endpoints}
+        own = {(f"{said.root_url_path}{one.path}", one.method) for one in said.custom_endpoints}
         root, wanted = said.root_url_path, said.include_default_endpoints
         invoke = said.path("invoke")
         rows: list[tuple[str, str, str, Handler, bool]] = [
