@@ -33,6 +33,7 @@ PATIENCE = 600.0
 """Seconds that a process may take to be ready."""
 
 LOG_LIMIT = 10 * 1024 * 1024
+TRIES = 20
 
 
 class Worker:
@@ -65,18 +66,29 @@ class Worker:
                 pass_fds=(sock.fileno(), say),
                 process_group=0,
             )
+        except OSError:
+            os.close(said)
+            raise
         finally:
             os.close(say)
 
     def hear(self) -> None:
-        """Take in what it says of itself: that it is ready, or why it cannot be."""
+        """Take in what it says of itself: that it is ready, or why it cannot be.
+
+        One that is ready has nothing more to say. Its end need not come: processes that it has forked hold the pipe, too.
+        """
         assert self.said is not None
         data = os.read(self.said, 4096)
         self.told += data
-        if not data:
+        self.ready = self.told == b"ready"
+        if not data or self.ready:
+            self.hush()
+
+    def hush(self) -> None:
+        """Hear nothing more of it."""
+        if self.said is not None:
             os.close(self.said)
             self.said = None
-            self.ready = self.told == b"ready"
 
     def stop(self) -> None:
         """Have it leave in good order."""
@@ -174,6 +186,7 @@ class Keeper:
             if worker.process.poll() is not None:
                 self._leaving.remove((worker, deadline))
                 worker.kill()  # what it left behind
+                worker.hush()
             elif now > deadline:
                 worker.kill()
         if self._stopping:
@@ -204,19 +217,17 @@ class Keeper:
     def _look_at_coming(self, now: float) -> None:
         if not self._coming:
             return
-        failed = [one for one in self._coming if one.process.poll() is not None and one.said is None]
+        failed = [one for one in self._coming if one.process.poll() is not None]
         late = [one for one in self._coming if not one.ready and now - one.begun > PATIENCE]
         if failed or late:
-            for worker in self._coming:
-                worker.kill()
-                worker.process.wait()
-            told = failed[0].told.decode(errors="replace") if failed else f"It was not ready within {PATIENCE:g} s."
-            self._coming = []
-            self._later(told or f"A process of the service ended while it came up: {_ended(failed[0])}.")
+            why = _last_words(failed[0]) if failed else f"It was not ready within {PATIENCE:g} s."
+            self._give_up_coming()
+            self._later(why)
         elif all(one.ready for one in self._coming):
             for worker in self._serving:
                 self._leave(worker)
             self._serving, self._coming, self._error = self._coming, [], None
+            self._next_start = None  # what had died is replaced by these
             self._write("running")
 
     def _later(self, error: str) -> None:
@@ -240,8 +251,22 @@ class Keeper:
             self._later(f"The plan cannot be read: {error}.")
             return
         count = self._plan["settings"]["uvicorn_workers"]
-        self._coming = [Worker(self._directory, self._path, self._socket, self._log) for _ in range(count)]
+        self._coming = []
+        try:
+            for _ in range(count):
+                self._coming.append(Worker(self._directory, self._path, self._socket, self._log))
+        except OSError as error:
+            self._give_up_coming()
+            self._later(f"A process cannot be started: {error}.")
+            return
         self._write("pending")
+
+    def _give_up_coming(self) -> None:
+        for worker in self._coming:
+            worker.kill()
+            worker.process.wait()
+            worker.hush()
+        self._coming = []
 
     def _leave_all(self) -> None:
         for worker in (*self._serving, *self._coming):
@@ -298,18 +323,35 @@ def listening(host: str, ports: list[int]) -> socket.socket:
     raise PenstockError(f"None of the ports can be used on {host}: {', '.join(map(str, ports[:5]))} ...")
 
 
+def _last_words(worker: Worker) -> str:
+    """Why a process has ended that was coming up: what it said of it, if anything."""
+    while worker.said is not None and select.select([worker.said], [], [], 0)[0]:
+        worker.hear()
+    if worker.told and not worker.ready:
+        return worker.told.decode(errors="replace")
+    return f"A process of the service ended while it came up: {_ended(worker)}."
+
+
 def _ended(worker: Worker) -> str:
     status = worker.process.returncode
     return f"by signal {-status}" if status is not None and status < 0 else f"with status {status}"
+
+
+def _taken(lock: int) -> bool:
+    """Whether the lock is ours now. Whoever looks whether it is held has it for a moment: that is nobody who keeps it."""
+    for _ in range(TRIES):
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(0.01)
+    return False
 
 
 def main(arguments: list[str]) -> int:
     """Keep the deployment in a directory up. The exit status is 0, and 1 if somebody else does already or no port is free."""
     directory = Path(arguments[0])
     lock = os.open(directory / "keeper.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not _taken(lock):
         return 1
     os.ftruncate(lock, 0)
     os.write(lock, str(os.getpid()).encode())
