@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
@@ -32,16 +33,27 @@ class Hands(Generic[T]):
         self._closed = False
 
     def carry_out(self, work: Callable[[], T], ended: Callable[[T], None]) -> None:
-        """Have `work` done, which does not raise, and `ended` called with what it returns. Raises `Unavailable` once closed."""
+        """Have `work` done, which does not raise, and `ended` called with what it returns.
+
+        Raises `Unavailable` once closed, and where there is no thread and none can be made.
+        """
         if self._closed:
             raise Unavailable("This service is stopping.", headers={"Retry-After": "1"})
+        if len(self._threads) < min(self._open + 1, self._most):
+            self._one_more()
         self._open += 1
-        if len(self._threads) < min(self._open, self._most):
-            # A daemon: work that nothing can stop must not keep a process that is to end.
-            thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
         self._waiting.put((work, ended))
+
+    def _one_more(self) -> None:
+        # A daemon: work that nothing can stop must not keep a process that is to end.
+        thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # the machine, or the container, has no more of them
+            if not self._threads:
+                raise Unavailable("This service can start no thread.", headers={"Retry-After": "1"}) from error
+            return
+        self._threads.append(thread)
 
     @property
     def waiting(self) -> int:
@@ -66,7 +78,12 @@ class Hands(Generic[T]):
                 self._loop.call_soon_threadsafe(self._ended, ended, work())
             except BaseException:  # the thread must live on; whoever waits is answered when the time is up
                 log.exception("a thread that carries out requests")
+                with suppress(RuntimeError):  # the loop has ended
+                    self._loop.call_soon_threadsafe(self._free)
 
     def _ended(self, ended: Callable[[T], None], result: T) -> None:
-        self._open -= 1
+        self._free()
         ended(result)
+
+    def _free(self) -> None:
+        self._open -= 1

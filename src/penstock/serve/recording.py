@@ -93,14 +93,14 @@ class Recording:
         *ended, rest = (self._begun.pop(key, "") + text).split("\n")
         for line in ended:
             self._keep(line, stream, step)
-        if rest:
-            self._begun[key] = rest
+        if rest and self._room > 0:
+            self._begun[key] = _standing(rest)
 
     def _keep(self, text: str, stream: Stream, step: str | None) -> None:
         if self._room <= 0:
             return
         self._room -= len(text) + 1
-        text = _CUT if self._room <= 0 else storable(text.rpartition("\r")[2][:LINE_LIMIT])
+        text = _CUT if self._room <= 0 else storable(_standing(text).rstrip("\r"))
         self.lines.append((time.time(), stream, text, step))
 
     # The record
@@ -181,6 +181,12 @@ class _Place:
         pipe = Pipe(reading, stream, lambda: self)
         threading.Thread(target=_hear, args=(pipe, reading), name="penstock-output", daemon=True).start()
         return pipe, writing
+
+
+def _standing(text: str) -> str:
+    """What stands in a line in the end, whose writer went back to its beginning; and that he did, if nothing came after it."""
+    shown = text.rstrip("\r").rpartition("\r")[2][:LINE_LIMIT]
+    return f"{shown}\r" if text.endswith("\r") else shown
 
 
 def _hear(pipe: Pipe, reading: int) -> None:

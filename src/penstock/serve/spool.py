@@ -16,6 +16,9 @@ from pathlib import Path
 SEGMENT = 1024 * 1024
 """Bytes of a segment, about."""
 
+MOST_REFUSED = 10
+"""Segments that the server did not take and that are kept for whoever looks into it; the oldest go first."""
+
 
 class Spool:
     """The spool in a directory, as one process uses it. One thread may write while another one reads and removes."""
@@ -28,7 +31,7 @@ class Spool:
         self._current: Path | None = None
         self._file = -1
         self._written = 0
-        self._size = sum(path.stat().st_size for path in directory.glob("*.jsonl"))
+        self._size = self._bytes()
 
     @property
     def size(self) -> int:
@@ -43,13 +46,15 @@ class Spool:
 
     def _appended(self, data: bytes) -> bool:
         if self._size + len(data) > self._limit:
-            self._size = sum(path.stat().st_size for path in self._directory.glob("*.jsonl"))
+            self._size = self._bytes()
             if self._size + len(data) > self._limit:
                 return False
         try:
             if self._file < 0:
                 self._open()
-            os.write(self._file, data)
+            if os.write(self._file, data) < len(data):  # the disk is full: half a line must not begin the next one
+                os.ftruncate(self._file, self._written)
+                return False
         except OSError:
             self.rotate()
             return False
@@ -81,6 +86,21 @@ class Spool:
         with suppress(OSError), self._lock:
             self._size -= segment.stat().st_size
             segment.unlink()
+
+    def refuse(self, segment: Path) -> None:
+        """It will never be taken: it waits no more, and is kept beside the others for a while."""
+        with suppress(OSError), self._lock:
+            self._size -= segment.stat().st_size
+            segment.rename(segment.with_suffix(".refused"))
+        for one in sorted(self._directory.glob("*.refused"))[:-MOST_REFUSED]:
+            one.unlink(missing_ok=True)
+
+    def _bytes(self) -> int:
+        found = 0
+        for path in self._directory.glob("*.jsonl"):
+            with suppress(FileNotFoundError):  # another process has told it in the meantime
+                found += path.stat().st_size
+        return found
 
     def _open(self) -> None:
         self._current = self._directory / f"{time.time_ns():020d}-{os.getpid()}.jsonl"

@@ -122,7 +122,7 @@ class Tracker:
                 continue
             try:
                 self._tell_all(segment)
-            except _TRANSIENT:
+            except (*_TRANSIENT, OSError):  # of the second kind: a segment that cannot be read now
                 if time.monotonic() + pause > self._deadline:
                     return
                 threading.Event().wait(min(pause, max(0.0, self._deadline - time.monotonic())))
@@ -131,7 +131,7 @@ class Tracker:
             except PenstockError as error:
                 if error.status in (401, 403, 404):  # the deployment is gone, and with it who would want to know
                     return
-                segment.rename(segment.with_suffix(".refused"))
+                self._spool.refuse(segment)
             pause = 0.05
             self._spool.remove(segment)
             self.measures.spooled.set(self._spool.size)

@@ -89,6 +89,7 @@ def test_a_thread_survives_work_that_raises_all_the_same(caplog: pytest.LogCaptu
         async with hands(1) as made:
             made.carry_out(broken, lambda _: None)
             assert await taken_in(made, done) == "test-0"
+            assert made.waiting == -1
 
     with caplog.at_level(logging.ERROR):
         asyncio.run(tried())
@@ -105,5 +106,28 @@ def test_work_that_never_ends_keeps_no_process() -> None:
         never.set()
         made.leave()
         await asyncio.to_thread(made.join)
+
+    asyncio.run(tried())
+
+
+def test_where_no_more_threads_can_be_made_those_that_are_there_do_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def tried() -> None:
+        goes_on = threading.Event()
+
+        def exhausted(_: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        async with hands(3) as made:
+            with monkeypatch.context() as machine:
+                machine.setattr(threading.Thread, "start", exhausted)
+                with pytest.raises(Unavailable, match="no thread"):
+                    taken_in(made, goes_on)
+            assert made.waiting == -3
+            answers = [taken_in(made, goes_on)]
+            with monkeypatch.context() as machine:
+                machine.setattr(threading.Thread, "start", exhausted)
+                answers.append(taken_in(made, goes_on))
+            goes_on.set()
+            assert await asyncio.gather(*answers) == ["test-0"] * 2
 
     asyncio.run(tried())
