@@ -152,8 +152,10 @@ def promote(ws: WriteSession, installation: Installation, reference: str) -> Dep
 
 
 def abort(ws: WriteSession, installation: Installation, reference: str) -> Trial:
-    """End a trial: everything is answered by what served before."""
+    """End a trial: everything is answered by what served before. Raises `Conflict` for a candidate that is being promoted."""
     trial = _going(ws, control.live(ws, reference))
+    if trial.state is TrialState.PROMOTING:
+        raise Conflict("The candidate is being promoted: it is the next revision. Roll the deployment back instead.")
     ended = companions.end(ws, trial, TrialState.ABORTED, None)
     control.tell(ws, installation)
     return ended

@@ -188,6 +188,8 @@ def test_the_candidate_becomes_the_next_revision_and_its_companion_goes_when_tha
     assert lab.hear("old", 1, failures(100)) is not None  # it has been decided
     with pytest.raises(Conflict, match="decided"):
         lab.do(trials.set_share, "served", 0.1)
+    with pytest.raises(Conflict, match="Roll the deployment back"):
+        lab.do(trials.abort, lab.here, "served")
     lab.tender.tend()
     assert (lab.trial.state, lab.get().state) == (TrialState.PROMOTED, DeploymentState.RUNNING)
     assert lab.get(lab.trial.companion_id).wanted == "deleted"
