@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 SLICES = 10
 """Parts of the window of a rule; its oldest one is forgotten as a whole."""
@@ -87,3 +87,14 @@ def recent(slices: Iterable[Slice], now: float, window: float) -> tuple[Slice, .
     """Those that are not further back than the window."""
     oldest = slice_at(now, window) - SLICES
     return tuple(one for one in slices if one.at > oldest)
+
+
+def compacted(slices: Iterable[Slice], now: float, window: float) -> tuple[Slice, ...]:
+    """The same with one for all that are further back than the window: of these only the sum is asked for."""
+    known = merged(slices)
+    within = recent(known, now, window)
+    before = known[: len(known) - len(within)]
+    if not before:
+        return within
+    last = before[-1].at
+    return merged((*(replace(one, at=last) for one in before), *within))

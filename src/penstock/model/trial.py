@@ -202,7 +202,7 @@ class Figures:
     """Its slices are those of the window only."""
 
     processes: dict[str, int] = field(default_factory=dict)
-    """The number of the last part of each process: what is told again is known."""
+    """The number of the last part of each process, the latest at the end: what is told again is known."""
 
 
 def with_part(figures: Figures, process: str, number: int, part: Part, *, at: float, window: float) -> Figures:
@@ -213,7 +213,7 @@ def with_part(figures: Figures, process: str, number: int, part: Part, *, at: fl
     for one in part.slices:
         candidate, first = candidate.plus(one.candidate), first.plus(one.first)
     both = figures.total.plus(part)
-    processes = {**figures.processes, process: number}
+    processes = {name: told for name, told in figures.processes.items() if name != process} | {process: number}
     while len(processes) > MOST_PROCESSES:
         del processes[next(iter(processes))]
     total = replace(both, slices=recent(both.slices, at, window))

@@ -89,8 +89,10 @@ class Liaison:
 
     def _last(self) -> None:
         if self._contest is not None:
-            self._told(LAST_WORD)
-            self._obey(None)
+            try:
+                self._told(LAST_WORD)
+            finally:
+                self._obey(None)
 
     def _told(self, patience: float) -> TrialOrder | None:
         """Tell what is new; what is to be done. What was not heard is told again under the same number."""

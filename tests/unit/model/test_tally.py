@@ -5,7 +5,7 @@ from functools import reduce
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.model.tally import SLICES, Slice, Tally, merged, of_one, recent, slice_at
+from penstock.model.tally import SLICES, Slice, Tally, compacted, merged, of_one, recent, slice_at
 
 ONES = st.builds(lambda seconds, failed: of_one(seconds, failed=failed), st.floats(0, 1e5), st.booleans())
 SLICED = st.lists(st.builds(lambda at, one, two: Slice(at=at, candidate=one, first=two), st.integers(0, 5), ONES, ONES))
@@ -51,3 +51,13 @@ def test_the_window_ends_where_it_is_said() -> None:
     slices = [Slice(at=slice_at(now - age, window)) for age in ages]
     assert recent(slices, now, window) == tuple(slices[:3])
     assert slice_at(now, window) - slice_at(now - window, window) == SLICES
+
+
+@given(SLICED, st.integers(0, 20))
+def test_what_is_further_back_than_the_window_is_one_and_nothing_is_lost(slices: list[Slice], now: int) -> None:
+    found = compacted(slices, float(now), float(SLICES))
+    within = recent(merged(slices), float(now), float(SLICES))
+    assert recent(found, float(now), float(SLICES)) == within
+    assert len(found) <= len(within) + 1
+    for side in ("candidate", "first"):
+        assert added([getattr(one, side) for one in found]) == added([getattr(one, side) for one in slices])

@@ -151,3 +151,11 @@ def test_a_rule_that_cannot_be_meant_is_refused(said: dict[str, Any]) -> None:
 def test_a_share_is_one(share: float) -> None:
     with pytest.raises(InvalidInput, match="no share"):
         check_share(share)
+
+
+def test_of_processes_those_are_forgotten_that_have_told_nothing_for_longest() -> None:
+    figures = Figures()
+    for number in range(MOST_PROCESSES):
+        figures = with_part(figures, "busy", number + 1, Part(compared=1), at=0.0, window=60.0)
+        figures = with_part(figures, f"p{number}", 1, Part(), at=0.0, window=60.0)
+    assert with_part(figures, "busy", MOST_PROCESSES, Part(compared=1), at=0.0, window=60.0) == figures

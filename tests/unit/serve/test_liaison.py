@@ -168,3 +168,13 @@ def test_the_last_that_was_counted_is_told_at_the_end(post: Post) -> None:
     post.liaison.close()
     assert post.parts[-1] == (1, 7)
     assert post.liaison._contest is None
+
+
+def test_a_trial_ends_with_its_process_though_nobody_hears_the_last_word(post: Post) -> None:
+    post.server.answers = [order(), ServerUnreachable("away")]
+    post.turn()
+    contest = post.contest
+    post.liaison.start()
+    post.liaison.close()
+    assert post.liaison._contest is None
+    assert contest._candidate._closed
