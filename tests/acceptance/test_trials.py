@@ -183,6 +183,8 @@ def test_a_mirror_finds_what_differs_and_no_caller_sees_it(new_lab: Callable[...
     assert (run["snapshot_id"], run["cause"]["mirror_of"]) == (candidate, example["run_id"])
     assert run["cause"]["deployment"] == "scored"
     assert run["outputs"]["output"]["score"] == example["variances"][0]["candidate"]
+    of = f'{{kind="mirror",trial="{started["id"]}"}}'
+    assert f"penstock_service_trial_different_total{of} 11.0" in lab.client.get("/metrics").text.splitlines()
     shown = lab.site.penstock("deployment", "trial", "scored")
     assert "/outputs/output/score" in shown.stdout
 

@@ -11,7 +11,7 @@ from typing import Protocol
 from starlette.types import Receive, Scope, Send
 
 from penstock.errors import InvalidInput, RunCancelled
-from penstock.model.tally import Slice, Tally, add, merged, of_one, recent, slice_at
+from penstock.model.tally import Slice, Tally, add, compacted, merged, of_one, recent, slice_at
 from penstock.model.trial import SNAPSHOT, STICKY_KEY, Part, Rule, TrialOrder, chosen, verdict
 from penstock.model.wire import reader
 from penstock.serve import answers
@@ -19,6 +19,7 @@ from penstock.serve.candidate import Candidate, Lost, Reply, Unreached
 from penstock.serve.copies import Copies, Outcome
 from penstock.serve.jobs import Result
 from penstock.serve.messages import left, respond
+from penstock.serve.score import Score
 
 HANDED_ON = ("traceparent", "tracestate")
 """Headers of callers that go along to the candidate. Their keys never do."""
@@ -64,6 +65,7 @@ class Contest:
         self._fresh: dict[int, Slice] = {}
         self._news = Part()
         self._copies = Copies(order, self._candidate, self._count)
+        self._score = Score()
 
     async def close(self) -> None:
         """Do nothing more of it."""
@@ -78,6 +80,11 @@ class Contest:
             self._copies.candidate = self._candidate
         self.order = order
 
+    @property
+    def standing(self) -> tuple[TrialOrder, Score, bool]:
+        """How it stands here, for a `Scoreboard`."""
+        return self.order, self._score, self.stopped is not None
+
     def taken(self) -> Part | None:
         """What has come of it since this was asked last; None for nothing."""
         news = replace(self._news, slices=merged(self._fresh.values()))
@@ -85,9 +92,11 @@ class Contest:
         return None if news == Part() else news
 
     def judge(self) -> None:
-        """Stop sending to the candidate if the rule says so."""
+        """Stop sending to the candidate if the rule says so. Until this is called again, figures need more and more room."""
+        at, window = time.time(), self._rule.window
+        self._fresh = {one.at: one for one in compacted(self._fresh.values(), at, window)}
+        self._window = {one.at: one for one in recent(self._window.values(), at, window)}
         if self.order.kind == "canary" and self.stopped is None:
-            self._window = {one.at: one for one in recent(self._window.values(), time.time(), self._rule.window)}
             self.stopped = verdict(self._rule, self._window.values())
 
     async def invoke(self, scope: Scope, receive: Receive, send: Send, body: bytes) -> None:
@@ -179,6 +188,7 @@ class Contest:
         return slice_at(time.time(), self._rule.window)
 
     def _add(self, one: Slice) -> None:
+        self._score.add(one)
         add(self._fresh, one)
         if self.order.kind == "canary":
             add(self._window, one)
@@ -186,6 +196,7 @@ class Contest:
     def _count(self, part: Part) -> None:
         for one in part.slices:
             self._add(one)
+        self._score.note(part)
         self._news = self._news.plus(replace(part, slices=()))
 
 
@@ -196,7 +207,7 @@ class _Gone(Exception):  # nothing is wrong
 def _seconds(reply: Reply) -> float:
     try:
         return reader(Timed)(reply.body).execution_time
-    except ValueError:  # what is no answer of ours has failed, and its time is not counted
+    except (ValueError, RecursionError):  # what is no answer of ours has failed, and its time is not counted
         return 0.0
 
 

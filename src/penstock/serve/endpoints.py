@@ -15,12 +15,13 @@ from penstock.errors import InvalidInput, MalformedRequest, Unavailable, fault
 from penstock.ids import is_id
 from penstock.model.deployment_settings import PATHS, DeploymentSettings
 from penstock.model.strict_json import loads
-from penstock.model.trial import MIRROR_OF, Seat
+from penstock.model.trial import MIRROR_OF, Seat, TrialOrder
 from penstock.serve import answers
 from penstock.serve.backlog import Backlog
 from penstock.serve.contest import Contest
 from penstock.serve.jobs import Job, Result
 from penstock.serve.messages import Handler, body_of, left, respond
+from penstock.serve.score import Score, Scoreboard
 from penstock.serve.service import Service
 from penstock.serve.submit import Submit
 
@@ -57,7 +58,11 @@ class Endpoints:
         if "SUBMIT" in self._settings.include_default_endpoints:
             self._backlog = Backlog(service, self._directory / "submitted", self.envelope)
             self._backlog.start()
+        service.measures.registry.register(Scoreboard(self._standing))
         self._service = service
+
+    def _standing(self) -> tuple[TrialOrder, Score, bool] | None:
+        return None if self.contest is None else self.contest.standing
 
     def leave(self) -> None:
         """Take nothing more."""

@@ -10,14 +10,17 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from prometheus_client import generate_latest
 from starlette.types import Message
 
 from penstock.errors import InvalidInput, RunCancelled, Unavailable
 from penstock.model.run import Failure
 from penstock.model.trial import Part, Rule
 from penstock.runtime.mask import Mask
+from penstock.serve import contest as module
 from penstock.serve.contest import Contest
 from penstock.serve.jobs import Result
+from penstock.serve.score import Scoreboard
 from tests.unit.serve.test_candidate import OK, PATIENCE, Stage, staged, until
 
 OWN = OK.replace(b"r2", b"r1")
@@ -212,5 +215,67 @@ def test_a_mirror_answers_from_here_whatever_the_candidate_does() -> None:
             contest.taken()
             await Caller(contest).ask()
             assert contest.taken() is None  # what its caller has stopped says nothing
+
+    run(work)
+
+
+def test_an_answer_that_is_none_of_ours_fails_no_caller() -> None:
+    async def work() -> None:
+        async with held() as (stage, _, contest):
+            deep = b"[" * 100_000 + b"]" * 100_000
+            for body in (b'{"outputs":' + deep + b"}", b"[]", b"no JSON", b'{"execution_time":1e999}'):
+                stage.body = body
+                assert await Caller(contest).ask() == (200, body, "s2")
+            assert sides(news(contest))["candidate"] == (4, 0)
+
+    run(work)
+
+
+def test_figures_that_nobody_asks_for_need_no_more_room_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server is away, and the rule has been broken or not."""
+
+    async def work() -> None:
+        async with held(share=0.0, rule=Rule(window=10.0)) as (_, host, contest):
+            for second in range(200):
+                monkeypatch.setattr(module.time, "time", lambda now=second: 1e9 + now)
+                await Caller(contest).ask()
+                contest.judge()
+                if second == 50:
+                    contest.stopped = "It failed."
+            assert len(contest._fresh) <= 11
+            assert len(contest._window) <= 11
+            assert sides(news(contest))["first"] == (200, 0)
+            assert host.asked == 200
+
+    run(work)
+
+
+def test_the_score_is_told_for_as_long_as_the_trial_goes_on() -> None:
+    async def work() -> None:
+        async with held(share=0.0, rule=Rule(min_requests=2)) as (stage, _, contest):
+            on: list[Contest] = [contest]
+            board = Scoreboard(lambda: on[0].standing if on else None)
+            await Caller(contest).ask()
+            contest._count(Part(compared=3, different=2, dropped=1))
+            contest.taken()  # what the server was told stays counted
+            stage.status = 500
+            await contest.change(replace(contest.order, share=1.0))
+            for _ in range(2):
+                await Caller(contest).ask()
+            told = generate_latest(cast(Any, board)).decode()
+            of = 'kind="canary",trial="t"'
+            for line in (
+                f"penstock_service_trial_share{{{of}}} 1.0",
+                f"penstock_service_trial_stopped{{{of}}} 1.0",
+                f"penstock_service_trial_compared_total{{{of}}} 3.0",
+                f"penstock_service_trial_different_total{{{of}}} 2.0",
+                f"penstock_service_trial_dropped_total{{{of}}} 1.0",
+                f"penstock_service_trial_unreachable_total{{{of}}} 0.0",
+                'penstock_service_trial_requests_total{kind="canary",side="candidate",trial="t"} 2.0',
+                'penstock_service_trial_errors_total{kind="canary",side="candidate",trial="t"} 2.0',
+            ):
+                assert line in told.splitlines(), (line, told)
+            on.clear()
+            assert generate_latest(cast(Any, board)) == b""
 
     run(work)
