@@ -100,6 +100,9 @@ class StandIn:
         self.printed: dict[tuple[str, bool], str] = {}
         """Name of a pod, and whether it is the life before -> its log, with times."""
 
+        self.token = "let-me-in"
+        """Who does not show it is not let in."""
+
         self.lock = threading.Lock()
 
     def of(self, kind: str) -> list[Object]:
@@ -196,9 +199,11 @@ def stand_in(tmp_path: Path) -> Iterator[tuple[StandIn, str]]:
             parts = urlsplit(self.path)
             query = {name: values[0] for name, values in parse_qs(parts.query).items()}
             data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            assert self.headers["Authorization"] == "Bearer let-me-in"
             with made.lock:
-                status, told = made.answer(self.command, parts.path, query, json.loads(data) if data else {})
+                if self.headers["Authorization"] == f"Bearer {made.token}":
+                    status, told = made.answer(self.command, parts.path, query, json.loads(data) if data else {})
+                else:
+                    status, told = 401, {"message": "Unauthorized"}
             answer = told.encode() if isinstance(told, str) else json.dumps(told).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(answer)))
@@ -222,16 +227,16 @@ def stand_in(tmp_path: Path) -> Iterator[tuple[StandIn, str]]:
         thread.join()
 
 
-def kubeconfig(folder: Path, url: str) -> str:
-    """A kubeconfig for a cluster at this address."""
+def kubeconfig(folder: Path, url: str, user: Object | None = None, **more: Any) -> str:
+    """A kubeconfig for a cluster at this address; by default for one who has the token of the stand-in."""
     path = folder / "kubeconfig"
     told = {
         "apiVersion": "v1",
         "kind": "Config",
         "current-context": "test",
         "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
-        "clusters": [{"name": "test", "cluster": {"server": url}}],
-        "users": [{"name": "test", "user": {"token": "let-me-in"}}],
+        "clusters": [{"name": "test", "cluster": {"server": url, **more}}],
+        "users": [{"name": "test", "user": user or {"token": "let-me-in"}}],
     }
     path.write_text(json.dumps(told))
     return str(path)

@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import json
-import os
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property
-from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from penstock.errors import Conflict, Forbidden, InvalidInput, NotFound, PenstockError, Unavailable, fault
-
-if TYPE_CHECKING:
-    from kubernetes.client import ApiClient
+from penstock.stack.flavors.kubernetes_access import Access, Silent
 
 PATIENCE = (5.0, 15.0)
 """Seconds that a connection may take, and an answer."""
 
 REST = 10.0
-"""Seconds for which a cluster that did not answer is not asked again how it stands: there may be many to ask for."""
+"""Seconds, at least, for which a cluster that did not answer is not asked again how it stands: there may be many to ask for."""
 
 MANAGER = "penstock"
 """What the cluster notes as the owner of the fields that we set."""
 
 _KINDS = {400: InvalidInput, 401: Forbidden, 403: Forbidden, 404: NotFound, 409: Conflict, 422: InvalidInput}
+
+_OF_CERTIFICATES = re.compile(r"\[SSL: \w+\] (.+?) \(_ssl")
 
 Object = dict[str, Any]
 
@@ -37,7 +34,7 @@ class Cluster:
     """One cluster, found by a kubeconfig, or the one around this process. Safe to use from several threads."""
 
     def __init__(self, kubeconfig: str | None, context: str | None) -> None:
-        self._said = (kubeconfig, context)
+        self._access = Access(kubeconfig, context)
         self._kinds: dict[tuple[str, str], tuple[str, bool]] = {}
         self._away: tuple[float, str] | None = None
         self._lock = threading.Lock()
@@ -48,11 +45,11 @@ class Cluster:
         away = self._away
         return away[1] if away is not None else None
 
-    @property
-    def resting(self) -> bool:
-        """Whether that was just now: it is better not to ask again."""
+    def check(self) -> None:
+        """Raises `Unavailable` if that was just now: whoever has others to look after does not ask again so soon."""
         away = self._away
-        return away is not None and time.monotonic() < away[0]
+        if away is not None and time.monotonic() < away[0]:
+            raise Unavailable(away[1])
 
     def get(self, key: tuple[str, str, str], namespace: str) -> Object | None:
         """The object; None if there is none."""
@@ -134,63 +131,58 @@ class Cluster:
     def _call(
         self, method: str, path: str, query: Mapping[str, str] | None = None, body: Object | None = None, kind: str = ""
     ) -> bytes:
-        with self._told():
-            client = self._client
+        status, data, client = self._answer(method, path, query or {}, body, kind)
+        if status == 401 and self._access.forget(client):  # what lets us in may have been exchanged
+            status, data, _ = self._answer(method, path, query or {}, body, kind)
+        if not 200 <= status < 300:
+            raise _refused(status, data)
+        return data
+
+    def _answer(
+        self, method: str, path: str, query: Mapping[str, str], body: Object | None, kind: str
+    ) -> tuple[int, bytes, Any]:
+        with self._heard():
+            client = self._access.client()
             headers = {"Accept": "application/json, */*", "User-Agent": MANAGER} | (
                 {"Content-Type": kind} if kind else {}
             )
             request = client.param_serialize(
-                method, path, query_params=list((query or {}).items()), header_params=headers, body=body,
+                method, path, query_params=list(query.items()), header_params=headers, body=body,
                 auth_settings=["BearerToken"],
             )  # fmt: skip
             response: Any = client.call_api(*request, _request_timeout=PATIENCE)
-            data: bytes = response.read()
-        if not 200 <= response.status < 300:
-            raise _refused(response.status, data)
-        return data
+            return response.status, response.read(), client
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _heard(self) -> Iterator[None]:
         """Errors of the way to the cluster as ours; and whether it is there."""
-        import urllib3  # optional, like all of it
-
+        begun = time.monotonic()
         try:
             yield
-        except (urllib3.exceptions.HTTPError, OSError) as error:
+        except Silent as error:
+            self._rest(begun, error.detail)
+            raise
+        except PenstockError:
+            raise
+        except Exception as error:
+            if not _is_of_the_way(error):
+                raise
             reason = f"The cluster does not answer ({_short(error)})."
-            self._away = (time.monotonic() + REST, reason)
+            self._rest(begun, reason)
             raise Unavailable(reason) from error
         self._away = None
 
-    @cached_property
-    def _client(self) -> ApiClient:
-        """Raises `Unavailable` if there is no library, or no cluster is said anywhere."""
-        try:
-            from kubernetes import client  # optional: `penstock[kubernetes]`
-        except ImportError as error:
-            raise Unavailable(
-                "The deployer `kubernetes` needs the client of Kubernetes: pip install 'penstock[kubernetes]'."
-            ) from error
-        config: Any = import_module("kubernetes.config")
-        kubeconfig, context = self._said
-        configuration = client.Configuration()
-        try:
-            if kubeconfig or context or _has_kubeconfig():
-                path = str(Path(kubeconfig).expanduser()) if kubeconfig else None
-                config.load_kube_config(path, context, configuration, persist_config=False)
-            else:
-                config.load_incluster_config(configuration)
-        except Exception as error:  # a credential plug-in may raise anything
-            raise Unavailable(
-                f"There is no way to a cluster: {_short(error)}. Say `kubeconfig` and `context`, or set KUBECONFIG for the server."
-            ) from error
-        configuration.retries = False
-        return client.ApiClient(configuration)
+    def _rest(self, begun: float, reason: str) -> None:
+        """Whoever asks looks after other clusters, too: one that is away takes a fifth of the time at most."""
+        now = time.monotonic()
+        self._away = (now + max(REST, 4 * (now - begun)), reason)
 
 
-def _has_kubeconfig() -> bool:
-    said = os.environ.get("KUBECONFIG", "~/.kube/config")
-    return any(Path(one).expanduser().exists() for one in said.split(os.pathsep) if one)
+def _is_of_the_way(error: Exception) -> bool:
+    import urllib3  # optional, like all of it
+    from kubernetes.client import ApiException
+
+    return isinstance(error, urllib3.exceptions.HTTPError | OSError | ApiException)  # the last one: of certificates
 
 
 def _root(version: str) -> str:
@@ -211,4 +203,6 @@ def _short(error: BaseException) -> str:
     reason = getattr(error, "reason", None)
     if isinstance(reason, BaseException) and reason is not error:
         return _short(reason)
-    return str(error).rpartition(": ")[2].rstrip(".") or type(error).__name__
+    if certificate := _OF_CERTIFICATES.search(str(error)):
+        return certificate[1]
+    return str(error).rpartition(": ")[2].strip(" .\n") or type(error).__name__

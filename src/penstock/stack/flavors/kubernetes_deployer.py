@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from penstock.errors import Conflict, InvalidInput, PenstockError, Unavailable, fault
+from penstock.errors import Conflict, InvalidInput, PenstockError, fault
 from penstock.model.deployment import DeploymentState, Plan, Standing
 from penstock.model.reading import read
 from penstock.model.stack import Component
@@ -118,6 +118,7 @@ class KubernetesDeployer:
             self._works.begin(deployment_id, None, lambda *_: self._take_down(deployment_id, disks=False))
             return
         self._works.forget(deployment_id)
+        self._cluster.check()
         _, seen = self._seen.get(deployment_id, (0.0, None))
         disks = seen is not None and seen.state is DeploymentState.ABSENT
         if disks or time.monotonic() - self._removed.get(deployment_id, 0.0) > FRESH:
@@ -131,8 +132,7 @@ class KubernetesDeployer:
     # Looking
 
     def _look(self, deployment_id: str) -> Standing:
-        if self._cluster.resting:
-            raise Unavailable(self._cluster.away or "")
+        self._cluster.check()
         deployment = self._deployment(deployment_id)
         pods = self._pods(deployment_id)
         found = standings.standing(deployment, pods)
