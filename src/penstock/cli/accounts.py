@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, cast
 
 import typer
 
-from penstock.cli.options import CursorOption, OutputOption, Reference, SizeOption, group
+from penstock.cli.options import CursorOption, DescriptionOption, OutputOption, Reference, SizeOption, group
 from penstock.cli.output import Column, Output, done, say, show_json, show_list, show_record
 from penstock.client.client import Client
 from penstock.errors import InvalidInput
@@ -17,7 +17,7 @@ app = group()
 keys_app = group()
 app.add_typer(keys_app, name="api-key", help="The keys of a service account.")
 
-_COLUMNS = (
+COLUMNS = (
     Column("NAME", lambda account: account.name),
     Column("ROLE", lambda account: account.role),
     Column("ACTIVE", lambda account: "yes" if account.active else "no"),
@@ -51,7 +51,7 @@ def create(
         Role, typer.Option("--role", help="What it may do: each role includes the ones before.")
     ] = "operator",
     grant: GrantOption = [],  # noqa: B006  (typer copies it)
-    description: Annotated[str | None, typer.Option("--description", "-d", help="What it is for.")] = None,
+    description: DescriptionOption = None,
     create_api_key: Annotated[bool, typer.Option("--create-api-key", help="Make a first key, 'default'.")] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -70,7 +70,7 @@ def create(
 def list_accounts(size: SizeOption = 20, cursor: CursorOption = None, output: OutputOption = Output.TABLE) -> None:
     """List service accounts."""
     page = Client().accounts.list(size=size, cursor=cursor)
-    show_list(page, _COLUMNS, output, nothing="No service accounts.")
+    show_list(page, COLUMNS, output, nothing="No service accounts.")
 
 
 @app.command()
@@ -93,12 +93,9 @@ def change(
 
     It holds at its next request.
     """
-    client = Client()
-    grants: dict[str, Role] | None = None
-    if grant or no_grants:
-        before = {} if no_grants else client.accounts.get(account).grants
-        grants = {**before, **grants_of(grant)}
-    changed = client.accounts.change(account, role=role, grants=grants, active=active)
+    accounts = Client().accounts
+    grants = grants_then(grant, no_grants, lambda: accounts.get(account))
+    changed = accounts.change(account, role=role, grants=grants, active=active)
     show_record(changed, fields_of(changed), output)
 
 
@@ -182,6 +179,13 @@ def grants_of(given: Sequence[str]) -> dict[str, Role]:
             raise InvalidInput(f"--grant {text}: write TEMPLATE=ROLE, for example train=operator.")
         grants[template] = cast(Role, role)
     return grants
+
+
+def grants_then(given: Sequence[str], none_before: bool, known: Callable[[], Account]) -> dict[str, Role] | None:
+    """The grants that an account has when these are added to those it has, or to none; None if that changes nothing."""
+    if not given and not none_before:
+        return None
+    return {**({} if none_before else known().grants), **grants_of(given)}
 
 
 def fields_of(account: Account, noun: str = "Service account") -> dict[str, object]:

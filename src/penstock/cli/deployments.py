@@ -12,7 +12,17 @@ import typer
 
 from penstock.cli import trials
 from penstock.cli.inputs import parse
-from penstock.cli.options import CursorOption, OutputOption, ParamOption, PipelineFilter, Reference, SizeOption, group
+from penstock.cli.options import (
+    CursorOption,
+    NameFilter,
+    OutputOption,
+    ParamOption,
+    PipelineFilter,
+    Reference,
+    SizeOption,
+    TimeoutOption,
+    group,
+)
 from penstock.cli.output import Column, Output, done, say, show_list, show_record
 from penstock.client.client import Client
 from penstock.client.deployments import PATIENCE, Submission
@@ -32,11 +42,13 @@ _COLUMNS = (
     Column("ID", lambda one: one.id, spare=True),
 )
 
-TimeoutOption = Annotated[float, typer.Option("--timeout", "-t", min=0, help="Seconds to wait for it; 0: do not wait.")]
 KeyOption = Annotated[
     str | None, typer.Option("--key", envvar="PENSTOCK_DEPLOYMENT_KEY", help="A key of the deployment.")
 ]
 
+NewNameOption = Annotated[str, typer.Option("--name", "-n", help="The name of the deployment.")]
+UpdateOption = Annotated[bool, typer.Option("--update", "-u", help="One of this name may be there: change it.")]
+GenerateKeyOption = Annotated[bool, typer.Option("--generate-key", help="Ask callers for a key, shown once.")]
 DeployerOption = Annotated[
     str | None,
     typer.Option("--deployer", help="Where it runs: `local`, `docker`, `kubernetes`. By default as the stack says."),
@@ -56,7 +68,7 @@ SubmittedArgument = Annotated[str, typer.Argument(help="The id that `invoke --no
 @app.command("list")
 def list_deployments(
     pipeline: PipelineFilter = None,
-    name: Annotated[str | None, typer.Option("--name", help="Only the one of this name.")] = None,
+    name: NameFilter = None,
     size: SizeOption = 20,
     cursor: CursorOption = None,
     output: OutputOption = Output.TABLE,

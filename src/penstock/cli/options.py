@@ -28,7 +28,11 @@ RemoveOption = Annotated[
     list[str], typer.Option("--remove", metavar="TAG", help="Take it off. May be given repeatedly.")
 ]
 WordsFilter = Annotated[str | None, typer.Option("--search", "-q", help="With these words in the name.")]
+NameFilter = Annotated[str | None, typer.Option("--name", help="Only the one of this name.")]
 PipelineFilter = Annotated[str | None, typer.Option("--pipeline", help="Only those of this pipeline (name or id).")]
+DescriptionOption = Annotated[str | None, typer.Option("--description", "-d", help="What it is for.")]
+TagOption = Annotated[list[str], typer.Option("--tag", "-t", help="May be given repeatedly.")]
+TimeoutOption = Annotated[float, typer.Option("--timeout", "-t", min=0, help="Seconds to wait for it; 0: do not wait.")]
 
 ParamOption = Annotated[
     list[str],

@@ -14,7 +14,9 @@ from penstock.author.source import load_source
 from penstock.cli.deployments import (
     DeployerOption,
     DeployerOptions,
-    TimeoutOption,
+    GenerateKeyOption,
+    NewNameOption,
+    UpdateOption,
     options_of,
     show_deployment,
     waited,
@@ -25,9 +27,11 @@ from penstock.cli.options import (
     CallbackUrlOption,
     ConfigOption,
     CursorOption,
+    DescriptionOption,
     FromRequestOption,
     FrozenConfigOption,
     KeyOption,
+    NameFilter,
     OutputOption,
     ParamOption,
     PipelineFilter,
@@ -38,6 +42,8 @@ from penstock.cli.options import (
     SizeOption,
     Source,
     StepParamOption,
+    TagOption,
+    TimeoutOption,
     WaitOption,
     WhileRunningOption,
     WordsFilter,
@@ -76,7 +82,7 @@ _SNAPSHOT_COLUMNS = (
 
 @app.command("list")
 def list_pipelines(
-    name: Annotated[str | None, typer.Option("--name", help="Only the one of this name.")] = None,
+    name: NameFilter = None,
     search: WordsFilter = None,
     size: SizeOption = 20,
     cursor: CursorOption = None,
@@ -113,8 +119,8 @@ def run_pipeline(
 def create_run_template(
     source: Source,
     name: Annotated[str, typer.Option("--name", "-n", help="The name of the run template.")],
-    description: Annotated[str | None, typer.Option("--description", "-d", help="What it is for.")] = None,
-    tag: Annotated[list[str], typer.Option("--tag", "-t", help="May be given repeatedly.")] = [],  # noqa: B006
+    description: DescriptionOption = None,
+    tag: TagOption = [],  # noqa: B006
     config: FrozenConfigOption = None,
     requirements: RequirementsOption = None,
     python: PythonOption = None,
@@ -132,10 +138,10 @@ def create_run_template(
 @app.command("deploy")
 def deploy(
     source: Source,
-    name: Annotated[str, typer.Option("--name", "-n", help="The name of the deployment.")],
+    name: NewNameOption,
     config: FrozenConfigOption = None,
-    update: Annotated[bool, typer.Option("--update", "-u", help="One of this name may be there: change it.")] = False,
-    generate_key: Annotated[bool, typer.Option("--generate-key", help="Ask callers for a key, shown once.")] = False,
+    update: UpdateOption = False,
+    generate_key: GenerateKeyOption = False,
     deployer: DeployerOption = None,
     deployer_option: DeployerOptions = [],  # noqa: B006  (Typer copies it)
     timeout: TimeoutOption = PATIENCE,
@@ -172,7 +178,7 @@ def write_config(
 def create_snapshot(
     source: Source,
     name: Annotated[str | None, typer.Option("--name", "-n", help="A name for it, unique in the pipeline.")] = None,
-    description: Annotated[str | None, typer.Option("--description", "-d", help="What it is for.")] = None,
+    description: DescriptionOption = None,
     config: FrozenConfigOption = None,
     requirements: RequirementsOption = None,
     python: PythonOption = None,
@@ -188,7 +194,7 @@ def create_snapshot(
 @snapshot_app.command("list")
 def list_snapshots(
     pipeline: PipelineFilter = None,
-    name: Annotated[str | None, typer.Option("--name", help="Only the one of this name.")] = None,
+    name: NameFilter = None,
     size: SizeOption = 20,
     cursor: CursorOption = None,
     output: OutputOption = Output.TABLE,
@@ -211,9 +217,9 @@ def show_snapshot(
 @snapshot_app.command("deploy")
 def deploy_snapshot(
     snapshot: Reference,
-    name: Annotated[str, typer.Option("--name", "-n", help="The name of the deployment.")],
-    update: Annotated[bool, typer.Option("--update", "-u", help="One of this name may be there: change it.")] = False,
-    generate_key: Annotated[bool, typer.Option("--generate-key", help="Ask callers for a key, shown once.")] = False,
+    name: NewNameOption,
+    update: UpdateOption = False,
+    generate_key: GenerateKeyOption = False,
     deployer: DeployerOption = None,
     deployer_option: DeployerOptions = [],  # noqa: B006  (Typer copies it)
     timeout: TimeoutOption = PATIENCE,

@@ -14,7 +14,9 @@ from penstock.cli.options import (
     CallbackUrlOption,
     ConfigOption,
     CursorOption,
+    DescriptionOption,
     KeyOption,
+    NameFilter,
     OutputOption,
     ParamOption,
     PipelineFilter,
@@ -24,6 +26,7 @@ from penstock.cli.options import (
     SizeOption,
     StepParamOption,
     TagFilter,
+    TagOption,
     WaitOption,
     WhileRunningOption,
     WordsFilter,
@@ -93,7 +96,7 @@ _MOVES: tuple[Column, ...] = (
 
 @app.command("list")
 def list_templates(
-    name: Annotated[str | None, typer.Option("--name", help="Only the one of this name.")] = None,
+    name: NameFilter = None,
     pipeline: PipelineFilter = None,
     tag: TagFilter = [],  # noqa: B006  (Typer copies it)
     search: WordsFilter = None,
@@ -183,8 +186,8 @@ def create(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The name of the template, new or known.")],
     snapshot: Annotated[str | None, typer.Option("--snapshot", help="Publish this snapshot (id or name).")] = None,
     from_run: Annotated[str | None, typer.Option("--run", help="Publish what this run used (id or name).")] = None,
-    description: Annotated[str | None, typer.Option("--description", "-d", help="What it is for.")] = None,
-    tag: Annotated[list[str], typer.Option("--tag", "-t", help="May be given repeatedly.")] = [],  # noqa: B006
+    description: DescriptionOption = None,
+    tag: TagOption = [],  # noqa: B006
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Publish a snapshot under a name.

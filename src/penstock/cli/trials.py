@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from penstock.cli.options import OutputOption, Reference, group
+from penstock.cli.options import OutputOption, Reference, TimeoutOption, group
 from penstock.cli.output import Output, done, say, show_record
 from penstock.client.client import Client
 from penstock.client.deployments import PATIENCE
@@ -18,7 +18,6 @@ app = group()
 SnapshotOption = Annotated[
     str | None, typer.Option("--snapshot", help="What is tried, by name or id; by default the latest of the pipeline.")
 ]
-TimeoutOption = Annotated[float, typer.Option("--timeout", "-t", min=0, help="Seconds to wait for it; 0: do not wait.")]
 
 
 @app.command()

@@ -7,23 +7,15 @@ from typing import Annotated
 
 import typer
 
-from penstock.cli.accounts import GrantOption, fields_of, grants_of
+from penstock.cli.accounts import COLUMNS, GrantOption, fields_of, grants_of, grants_then
 from penstock.cli.options import CursorOption, OutputOption, Reference, SizeOption, group
-from penstock.cli.output import Column, Output, done, say, show_json, show_list, show_record
+from penstock.cli.output import Output, done, say, show_json, show_list, show_record
 from penstock.client.client import Client
 from penstock.client.users import Invitation
 from penstock.errors import InvalidInput
 from penstock.model.account import Role
 
 app = group()
-
-_COLUMNS = (
-    Column("NAME", lambda account: account.name),
-    Column("ROLE", lambda account: account.role),
-    Column("ACTIVE", lambda account: "yes" if account.active else "no"),
-    Column("CREATED", lambda account: account.created),
-    Column("ID", lambda account: account.id, spare=True),
-)
 
 
 @app.command()
@@ -47,7 +39,7 @@ def create(
 @app.command("list")
 def list_users(size: SizeOption = 20, cursor: CursorOption = None, output: OutputOption = Output.TABLE) -> None:
     """List people."""
-    show_list(Client().users.list(size=size, cursor=cursor), _COLUMNS, output, nothing="No people.")
+    show_list(Client().users.list(size=size, cursor=cursor), COLUMNS, output, nothing="No people.")
 
 
 @app.command()
@@ -70,11 +62,9 @@ def change(
 
     It holds at their next request.
     """
-    client = Client()
-    grants: dict[str, Role] | None = None
-    if grant or no_grants:
-        grants = {**({} if no_grants else client.users.get(user).grants), **grants_of(grant)}
-    changed = client.users.change(user, role=role, grants=grants, active=active)
+    users = Client().users
+    grants = grants_then(grant, no_grants, lambda: users.get(user))
+    changed = users.change(user, role=role, grants=grants, active=active)
     show_record(changed, fields_of(changed, "Person"), output)
 
 
