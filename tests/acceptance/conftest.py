@@ -7,11 +7,15 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
-from tests.acceptance.site_under_test import Site
+from tests.acceptance.site_under_test import PATIENCE, Site
 
 PIPELINES = Path(__file__).parent / "pipelines"
+
+# What is asked without a limit of its own is given up by httpx after five seconds; a busy machine needs them at times.
+httpx._config.DEFAULT_TIMEOUT_CONFIG.__init__(PATIENCE)  # type: ignore[misc]
 
 
 @pytest.fixture

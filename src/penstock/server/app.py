@@ -222,7 +222,6 @@ def create_app(installation: Installation, *, url: str | None = None, leave: Lea
         generate_unique_id_function=operation_id,
         docs_url=None,
         redoc_url=None,
-        openapi_url=f"{API}/openapi.json",
         telemetry={"tracing": False, "metrics": False},
     )
     app.state.installation = installation
@@ -234,12 +233,18 @@ def create_app(installation: Installation, *, url: str | None = None, leave: Lea
     _surround(app, installation, spans)
     app.state.deployer = components.deployer
     problems.install(app)
+    _lay_out(app)
+    return app
+
+
+def _lay_out(app: Application) -> None:
+    """All addresses that there are."""
+    app.publish(f"{API}/openapi.json")
     app.include_router(health.router)
     for noun in _NOUNS:
         app.add(noun.router)
     app.add(users.own)
     app.include_router(devices.page)
-    return app
 
 
 def _notices(installation: Installation) -> Notices | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import Any, cast
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
 from starlette.routing import BaseRoute
 
 from penstock.server.noun import Noun, StrictRoute
@@ -21,6 +23,10 @@ _FASTAPIS_OWN = ("HTTPValidationError", "ValidationError")
 class Application(FastAPI):
     """FastAPI, with nouns, and a document that says how this server refuses."""
 
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(openapi_url=None, **settings)
+        self._describing = Lock()
+
     @property
     def routes(self) -> list[BaseRoute]:
         """All routes, those of the nouns one by one."""
@@ -30,14 +36,24 @@ class Application(FastAPI):
         """Have the routes of a noun tried where no earlier one is meant."""
         self.router.routes.append(cast(BaseRoute, noun))
 
+    def publish(self, path: str) -> None:
+        """Have the document served at `path`. Making it takes a second, in which all others are served."""
+        self.add_route(path, self._document, include_in_schema=False)
+
     def openapi(self) -> dict[str, Any]:
         """The document, made once."""
-        if self.openapi_schema is None:
-            for route in self.routes:
-                if isinstance(route, StrictRoute):
-                    route.describe()
-            self.openapi_schema = _completed(super().openapi())
-        return self.openapi_schema
+        with self._describing:
+            if self.openapi_schema is None:
+                for route in self.routes:
+                    if isinstance(route, StrictRoute):
+                        route.describe()
+                self.openapi_schema = _completed(super().openapi())
+            return self.openapi_schema
+
+    def _document(self, request: Request) -> Response:
+        """A plain function: Starlette calls it in a thread, not on the event loop."""
+        place = request.scope["root_path"].rstrip("/")
+        return JSONResponse(self.openapi() | ({"servers": [{"url": place}]} if place else {}))
 
 
 def _completed(document: dict[str, Any]) -> dict[str, Any]:
