@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-FEW = 3
+FEW = 5
 FAILED = Path(".pytest_cache/v/cache/lastfailed")
 TESTS_FAILED = 1
 """What pytest exits with when it ran all tests and some failed; anything else is its own trouble."""

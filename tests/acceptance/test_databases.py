@@ -81,7 +81,6 @@ def history(site: Site) -> str:
     return key
 
 
-@pytest.mark.timeout(300)
 def test_a_history_that_was_moved_to_postgresql_is_answered_byte_for_byte(
     new_site: Callable[..., Site], cluster: postgres.Cluster
 ) -> None:
@@ -117,7 +116,6 @@ def started_anew(site: Site) -> str:
     return done.stderr
 
 
-@pytest.mark.timeout(300)
 def test_a_backup_made_under_load_is_restored_elsewhere(new_site: Callable[..., Site], tmp_path: Path) -> None:
     site, over, accepted = new_site(PENSTOCK_PARALLEL_RUNS="1"), threading.Event(), []
     site.template(f"{PIPELINES / 'lab.py'}:lab", "lab")

@@ -147,7 +147,6 @@ class Callers:
         return {answer.json()["id"] for answer in self.answers if answer.status_code == 202}
 
 
-@pytest.mark.timeout(300)
 def test_a_full_disk_refuses_with_507_and_all_goes_on_once_there_is_room(
     full: tuple[Site, Any], tmp_path: Path
 ) -> None:
@@ -198,7 +197,6 @@ def taken(answer: httpx.Response) -> httpx.Response | None:
     return answer if answer.status_code == 202 else None
 
 
-@pytest.mark.timeout(300)
 def test_a_database_that_another_process_holds_gives_503_and_all_goes_on_once_it_lets_go(fresh: Site) -> None:
     client = fresh.keyed(fresh.key("held"))
     assert client.get("/runs").status_code == 200  # the key is noted as used

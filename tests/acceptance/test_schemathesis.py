@@ -25,7 +25,6 @@ expected-statuses = ["2xx", "3xx", "401", "403", "404", "409", "422", "429"]
 FUZZ = os.environ.get("PENSTOCK_FUZZ")  # read now: tests have no settings of the person who runs them
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize(("role", "phases"), [("admin", "fuzzing,stateful"), ("viewer", "fuzzing")])
 def test_all_checks_pass(fresh: Site, tmp_path: Path, role: str, phases: str) -> None:
     """A failing run prints how to repeat it."""

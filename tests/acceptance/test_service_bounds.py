@@ -119,7 +119,6 @@ def test_callers_who_vanish_leave_nothing_behind(service: Service) -> None:
     assert client.post("/invoke", json={"parameters": {"number": 2}}).json()["outputs"] == {"output": {"answer": "aa"}}
 
 
-@pytest.mark.timeout(300)
 def test_it_is_what_its_description_says(service: Service, tmp_path: Path) -> None:
     """By a tool that knows nothing of it; a failing run prints how to repeat it."""
     configuration = tmp_path / "schemathesis.toml"

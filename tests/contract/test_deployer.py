@@ -37,7 +37,6 @@ def doubled(number: int) -> int:
     return double(number)
 """
 
-pytestmark = pytest.mark.timeout(300)  # an image is built
 
 Make = Callable[[], Deployer]
 

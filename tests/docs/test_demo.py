@@ -11,7 +11,6 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.skipif(not (ROOT / ".venv").exists(), reason="the demo runs what `make setup` has installed")
 def test_the_demo_does_the_main_job_and_leaves_nothing_behind(home: Path) -> None:
     environment = {**os.environ, "TMPDIR": str(home)}
