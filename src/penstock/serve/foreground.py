@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -87,7 +88,8 @@ def _times(root: Path) -> dict[Path, int]:
         for name in files:
             if name.endswith((".py", ".yaml", ".yml", ".json", ".toml", ".html")):
                 path = Path(folder, name)
-                found[path] = path.stat().st_mtime_ns if path.exists() else 0
+                with suppress(OSError):  # editors put files there that are gone at the next moment
+                    found[path] = path.stat().st_mtime_ns
     return found
 
 
