@@ -7,6 +7,7 @@ what we ask for and what we make of the answers. That a cluster would take it is
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 import uuid
@@ -104,6 +105,7 @@ class StandIn:
         """Who does not show it is not let in."""
 
         self.lock = threading.Lock()
+        self._versions = itertools.count(1)
 
     def of(self, kind: str) -> list[Object]:
         """All objects of a kind."""
@@ -120,6 +122,7 @@ class StandIn:
                 **manifest["metadata"],
                 "uid": known["metadata"]["uid"],
                 "generation": known["metadata"]["generation"] + (not same),
+                "resourceVersion": str(next(self._versions)),
             },
         }
         self.objects[key] = {**made, "status": manifest.get("status", known.get("status", {}))}
@@ -172,6 +175,9 @@ class StandIn:
                 status, why = self.refuse[kind]
                 return status, {"message": why}
             assert query["fieldManager"] == "penstock"
+            said, known = body["metadata"].get("resourceVersion"), self.objects.get(place, {"metadata": {}})
+            if said not in (None, known["metadata"].get("resourceVersion")):
+                return 409, {"message": "the object has been modified"}
             return 200, self.put(body)
         if place not in self.objects:
             return 404, {"message": f'{kind} "{names[0]}" not found'}

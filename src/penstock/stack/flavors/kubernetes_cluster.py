@@ -25,6 +25,10 @@ MANAGER = "penstock"
 
 _KINDS = {400: InvalidInput, 401: Forbidden, 403: Forbidden, 404: NotFound, 409: Conflict, 422: InvalidInput}
 
+_DENIED = re.compile(
+    r'cannot \w+ resource "(?P<resource>[^"]*)" in API group "(?P<group>[^"]*)"(?: in the namespace "(?P<namespace>[^"]*)")?'
+)
+_NO_NAMESPACE = re.compile(r'namespaces "([^"]*)" not found')
 _OF_CERTIFICATES = re.compile(r"\[SSL: \w+\] (.+?) \(_ssl")
 
 Object = dict[str, Any]
@@ -68,12 +72,16 @@ class Cluster:
         found = self._json("GET", path, {"labelSelector": labels}).get("items") or ()
         return [{**one, "apiVersion": version, "kind": kind} for one in found]  # in a list they do not say it
 
-    def apply(self, manifest: Mapping[str, Any], namespace: str) -> Object:
-        """Have it be so. Fields that nobody has said anything of stay as they are; those of ours we take back from others."""
+    def apply(self, manifest: Mapping[str, Any], namespace: str, manager: str = MANAGER) -> Object:
+        """Have it be so. Fields that nobody has said anything of stay as they are; those of ours we take back from others.
+
+        A field that Kubernetes does not know is refused. Raises `Conflict` if the manifest has a `resourceVersion`, and what is
+        there has another one by now.
+        """
         version, kind, name = manifest["apiVersion"], manifest["kind"], manifest["metadata"]["name"]
         if self._kind(version, kind)[1]:
             manifest = {**manifest, "metadata": {**manifest["metadata"], "namespace": namespace}}
-        query = {"fieldManager": MANAGER, "force": "true"}
+        query = {"fieldManager": manager, "force": "true", "fieldValidation": "Strict"}
         path = self._path(version, kind, namespace, name)
         return self._json("PATCH", path, query, dict(manifest), "application/apply-patch+yaml")
 
@@ -190,12 +198,27 @@ def _root(version: str) -> str:
 
 
 def _refused(status: int, data: bytes) -> PenstockError:
-    """What the cluster says, as an error of ours. What may pass by itself is `Unavailable`."""
+    """What the cluster says, as an error of ours, with what can be done. What may pass by itself is `Unavailable`."""
     try:
         told = str(json.loads(data)["message"])
     except (ValueError, KeyError, TypeError):
         told = data[:500].decode(errors="replace") or "no reason given"
-    return _KINDS.get(status, Unavailable)(f"The cluster refused ({status}): {told.rstrip('.')}.")
+    told, advice = told.rstrip("."), ""
+    if status == 401:
+        advice = " It does not know who asks: renew the credentials of the kubeconfig."
+    elif status == 403 and (denied := _DENIED.search(told)):
+        advice = f" {_to_grant(denied['resource'], denied['group'], denied['namespace'])}"
+    elif status == 404 and (absent := _NO_NAMESPACE.fullmatch(told)):
+        told = f"There is no namespace '{absent[1]}' in the cluster"
+        return NotFound(f"{told}. Make it (kubectl create namespace {absent[1]}), or say `create_namespace`.")
+    return _KINDS.get(status, Unavailable)(f"The cluster refused ({status}): {told}.{advice}")
+
+
+def _to_grant(resource: str, group: str, namespace: str | None) -> str:
+    name = f"{resource}.{group}" if group else resource
+    verbs = "get and list" if resource.startswith("pods") else "get, list, create, patch and delete"
+    role = f"a role in namespace '{namespace}'" if namespace else "a cluster role"
+    return f"Give it {role} that lets it {verbs} {name}."
 
 
 def _short(error: BaseException) -> str:

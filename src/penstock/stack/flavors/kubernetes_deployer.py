@@ -6,16 +6,16 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from penstock.errors import Conflict, InvalidInput, PenstockError, fault
+from penstock.errors import Conflict, Forbidden, InvalidInput, PenstockError, Unavailable, fault
 from penstock.model.deployment import DeploymentState, Plan, Standing
 from penstock.model.reading import read
 from penstock.model.stack import Component
 from penstock.stack.flavors import kubernetes_standing as standings
-from penstock.stack.flavors.kubernetes_cluster import Cluster, Object
+from penstock.stack.flavors.kubernetes_cluster import MANAGER, Cluster, Object
 from penstock.stack.flavors.kubernetes_manifests import (
     DEPLOYMENT,
     KINDS,
@@ -44,6 +44,10 @@ _OURS = (
     ("v1", "Secret"),
 )
 _DEPLOYMENT, _CLAIM = ("apps/v1", "Deployment"), ("v1", "PersistentVolumeClaim")
+
+_TRIES = 20
+_FORMER = f"{MANAGER}-before-scaling"
+"""Who owns the number of pods from when it is no longer ours until an autoscaler has changed it."""
 
 
 class KubernetesDeployer:
@@ -169,17 +173,45 @@ class KubernetesDeployer:
         work.reason = "telling the cluster"
         wanted = manifests(lodged(plan, self._options), self._options, image)
         self._make_namespace()
-        deployment = self._deployment(deployment_id)
-        if deployment is not None and _revision(deployment) > plan.revision:
-            raise Superseded  # by another server, or another object of ours
-        ours = [one for one in wanted if self._is_to_be_applied(one, plan)]
-        kinds = {key_of(one)[:2] for one in wanted} | set(standings.listed(deployment or {}, KINDS))
-        ours[-1]["metadata"]["annotations"][KINDS] = json.dumps(sorted(kinds))
-        for one in ours:
+        _check_revision(self._deployment(deployment_id), plan)
+        *others, deployment = [one for one in wanted if self._is_to_be_applied(one, plan)]
+        for one in others:
             work.check()
             self._cluster.apply(one, self._options.namespace)
+        work.check()
+        self._apply_deployment(deployment, {key_of(one)[:2] for one in wanted}, plan)
         if deployment_id in self._seen:  # where it is holds, how it stands does not
             self._seen[deployment_id] = (0.0, self._seen[deployment_id][1])
+
+    def _apply_deployment(self, deployment: Object, kinds: set[tuple[str, str]], plan: Plan) -> None:
+        """Raises `Superseded` where a later revision is, even if it has come since somebody looked."""
+        metadata = deployment["metadata"]
+        for _ in range(_TRIES):
+            known = self._deployment(plan.deployment_id)
+            _check_revision(known, plan)
+            if known is not None:
+                kinds |= _kinds(known)
+                metadata["resourceVersion"] = self._left_to_scaling(known, deployment)["metadata"]["resourceVersion"]
+            metadata["annotations"][KINDS] = json.dumps(sorted(kinds))
+            try:
+                self._cluster.apply(deployment, self._options.namespace)
+            except Conflict:  # something of it has changed meanwhile, if only its status
+                continue
+            return
+        raise Unavailable("The Deployment changes all the time: it could not be applied yet.")
+
+    def _left_to_scaling(self, known: Object, deployment: Object) -> Object:
+        """The Deployment that is there. If how many pods it has is no longer ours to say, so many stay until somebody says it.
+
+        A number that nobody owns is one.
+        """
+        if "replicas" in deployment["spec"] or not _owns_replicas(known):
+            return known
+        version, kind, name = key_of(known)
+        kept = {"apiVersion": version, "kind": kind, "metadata": {"name": name}}
+        return self._cluster.apply(
+            {**kept, "spec": {"replicas": known["spec"]["replicas"]}}, self._options.namespace, _FORMER
+        )
 
     def _built(self, plan: Plan, work: Work) -> str:
         work.reason = "building the image"
@@ -251,16 +283,26 @@ class KubernetesDeployer:
     def _superfluous(self, deployment: Object) -> list[Object]:
         """What belongs to the deployment, but not to what serves. Disks are kept: they may hold what nobody else has."""
         kept = set(standings.listed(deployment, OBJECTS))
-        deployment_id = deployment["metadata"]["labels"][DEPLOYMENT]
-        found = [one for kind in _kinds(deployment) for one in self._list(kind, deployment_id)]
-        return [one for one in found if key_of(one) not in kept] if kept else []
+        found = self._belongings(deployment["metadata"]["labels"][DEPLOYMENT], deployment) if kept else []
+        return [one for one in found if key_of(one) not in kept]
+
+    def _belongings(self, deployment_id: str, deployment: Object | None) -> list[Object]:
+        """What belongs to the deployment, but for the Deployment and its disk."""
+        said = _kinds(deployment or {})
+        found: list[Object] = []
+        for kind in sorted({*said, *_OURS} - {_DEPLOYMENT, _CLAIM}):
+            try:
+                found += self._list(kind, deployment_id)
+            except Forbidden:  # who never needed a right to a kind may have none
+                if kind in said:
+                    raise
+        return found
 
     def _take_down(self, deployment_id: str, *, disks: bool) -> None:
         """The Deployment goes last: as long as it is there, it says what else may be."""
         deployment = self._deployment(deployment_id)
-        for kind in _kinds(deployment or {}):
-            for one in self._list(kind, deployment_id):
-                self._delete(one)
+        for one in self._belongings(deployment_id, deployment):
+            self._delete(one)
         if deployment is not None:
             self._delete(deployment)
         elif disks and not self._pods(deployment_id):
@@ -280,15 +322,28 @@ def _placed(found: Standing, seen: tuple[float, Standing] | None) -> Standing:
     return found if seen is None else replace(found, url=seen[1].url, inner_url=seen[1].inner_url)
 
 
-def _kinds(deployment: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The kinds of which there may be objects, but for the Deployment and its disk."""
-    listed = [(one[0], one[1]) for one in standings.listed(deployment, KINDS) if len(one) == 2]
-    return [one for one in dict.fromkeys((*listed, *_OURS)) if one not in (_DEPLOYMENT, _CLAIM)]
-
-
 def _revision(deployment: Object) -> int:
     told = (deployment["metadata"].get("annotations") or {}).get(REVISION, "")
     return int(told) if told.isdigit() else 0
+
+
+def _check_revision(known: Object | None, plan: Plan) -> None:
+    if known is not None and _revision(known) > plan.revision:
+        raise Superseded  # by another server, or another object of ours
+
+
+def _kinds(deployment: Object) -> set[tuple[str, str]]:
+    """All kinds that it says there may be objects of."""
+    return {(one[0], one[1]) for one in standings.listed(deployment, KINDS) if len(one) == 2}
+
+
+def _owns_replicas(deployment: Object) -> bool:
+    """Whether how many pods there are was said by us."""
+    return any(
+        "f:replicas" in one.get("fieldsV1", {}).get("f:spec", {})
+        for one in deployment["metadata"].get("managedFields") or ()
+        if (one.get("manager"), one.get("operation")) == (MANAGER, "Apply")
+    )
 
 
 def _has_crashed(pod: Object) -> bool:

@@ -87,7 +87,10 @@ def trouble(pod: Object) -> tuple[str, bool] | None:
             return _told(one, waiting), True
         ended = (one.get("state") or {}).get("terminated") or {}
         if ended.get("exitCode"):
-            return _ended(ended), True
+            return _ended(one, ended), True
+        before = (one.get("lastState") or {}).get("terminated") or {}
+        if before.get("exitCode") and not one.get("ready"):  # it was started again, and may come up now
+            return _ended(one, before), False
     if status.get("phase") == "Failed":
         return f"Its pod failed: {status.get('message') or status.get('reason') or 'no reason given'}", True
     return None
@@ -136,18 +139,18 @@ def _url(scheme: str, host: str, port: int | None) -> str:
 
 def _told(container: Object, waiting: Object) -> str:
     if waiting["reason"] == "CrashLoopBackOff":
-        return _ended((container.get("lastState") or {}).get("terminated") or {})
+        return _ended(container, (container.get("lastState") or {}).get("terminated") or {})
     message = waiting.get("message")
     return f"{waiting['reason']}: {message}" if message else str(waiting["reason"])
 
 
-def _ended(terminated: Object) -> str:
+def _ended(container: Object, terminated: Object) -> str:
     """How a container has ended, and what it has said last."""
-    reason = (
-        "for want of memory" if terminated.get("reason") == "OOMKilled" else f"with status {terminated.get('exitCode')}"
-    )
+    for_memory = terminated.get("reason") == "OOMKilled"
+    how = "for want of memory" if for_memory else f"with status {terminated.get('exitCode')}"
+    again = ", again and again" if container.get("restartCount", 0) > 1 else ""
     lines = [line for line in (terminated.get("message") or "").splitlines() if line.strip()][-_LINES:]
-    return "\n".join([f"Its container ended {reason}, again and again.", *lines])
+    return "\n".join([f"Its container ended {how}{again}.", *lines])
 
 
 def _annotations(thing: Object) -> Mapping[str, str]:

@@ -180,6 +180,45 @@ def test_a_server_that_is_late_does_not_go_back(there: StandIn, path: str) -> No
     assert settled(late, plan).revision == 2
 
 
+def test_what_another_server_applies_at_the_same_time_is_not_overwritten(
+    there: StandIn, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_of()
+    late, first = deployer_at(path), deployer_at(path)
+    late.apply(plan)
+    settled(late, plan)
+    apply = kubernetes_cluster.Cluster.apply
+    once = iter([None])
+
+    def meanwhile(cluster: Any, manifest: Any, *given: Any) -> Any:
+        if manifest["kind"] == "Deployment" and cluster is late._cluster:
+            for _ in once:
+                first.apply(replace(plan, revision=3))
+                settled(first, plan)
+        return apply(cluster, manifest, *given)
+
+    monkeypatch.setattr(kubernetes_cluster.Cluster, "apply", meanwhile)
+    late.apply(replace(plan, revision=2))
+    assert settled(late, plan).revision == 3
+
+
+def test_what_a_role_must_let_it_do_and_a_namespace_that_is_not_there_are_told(there: StandIn, path: str) -> None:
+    who = 'ingresses.networking.k8s.io "t" is forbidden: User "penstock" cannot patch resource "ingresses" in API group'
+    there.refuse["Ingress"] = (403, f'{who} "networking.k8s.io" in the namespace "default"')
+    deployer, plan = deployer_at(path, ingress={}), plan_of(auth=True)
+    deployer.apply(plan)
+    found = eventually(lambda: (one := deployer.state(plan.deployment_id)).state is DeploymentState.ERROR and one)
+    assert str(found.reason).endswith(
+        "Give it a role in namespace 'default' that lets it get, list, create, patch and delete ingresses.networking.k8s.io."
+    )
+    there.refuse["Ingress"] = (404, 'namespaces "default" not found')
+    deployer = deployer_at(path, ingress={})
+    deployer.apply(plan)
+    found = eventually(lambda: (one := deployer.state(plan.deployment_id)).state is DeploymentState.ERROR and one)
+    told = "There is no namespace 'default' in the cluster. Make it (kubectl create namespace default), or say `create_namespace`."
+    assert found.reason == told
+
+
 def test_a_namespace_is_made_once_and_stays(there: StandIn, path: str) -> None:
     plan = plan_of()
     for _ in range(2):
@@ -197,6 +236,7 @@ CRASH = {
     "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s"}},
     "lastState": {"terminated": {"exitCode": 1, "message": "one\ntwo\nthe service does not come up: no model\n"}},
 }
+AGAIN = {**CRASH, "restartCount": 1, "ready": False, "state": {"running": {}}}
 MEMORY = {"state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}
 UNSCHEDULED = {
     "type": "PodScheduled",
@@ -211,7 +251,8 @@ UNSCHEDULED = {
     [
         ({"containerStatuses": [PULL]}, "error", 'ImagePullBackOff: Back-off pulling image "x"'),
         ({"containerStatuses": [CRASH]}, "error", "again.\none\ntwo\nthe service does not come up: no model"),
-        ({"containerStatuses": [MEMORY]}, "error", "for want of memory"),
+        ({"containerStatuses": [AGAIN]}, "pending", "with status 1.\none\ntwo\nthe service does not come up: no model"),
+        ({"containerStatuses": [MEMORY]}, "error", "for want of memory."),
         ({"conditions": [UNSCHEDULED]}, "pending", "No machine takes its pod: 0/3 nodes are available"),
         ({"phase": "Failed", "reason": "Evicted", "message": "low on disk"}, "error", "low on disk"),
     ],
