@@ -167,6 +167,13 @@ class ControlPlane:
         path.write_text(json.dumps(told))
         return str(path)
 
+    def certificate_of(self, name: str) -> tuple[str, str]:
+        """The files of a certificate for a server on this machine, and of its key."""
+        files = (self.place / f"{name}.crt", self.place / f"{name}.key")
+        for file, data in zip(files, self._authority.issue(name, addresses=("127.0.0.1",)), strict=True):
+            file.write_bytes(data)
+        return str(files[0]), str(files[1])
+
     def _start_etcd(self) -> None:
         mine, peer = f"http://127.0.0.1:{self._etcd}", f"http://127.0.0.1:{self._peer}"
         said = [f"--data-dir={self.place}/etcd", "--unsafe-no-fsync", f"--listen-client-urls={mine}"]
@@ -275,6 +282,7 @@ class Machine:
         """What becomes of a pod; None: nobody takes it yet."""
 
         self._api, self._pods = api, f"/api/v1/namespaces/{namespace}/pods"
+        self._wrong: list[Answer] = []
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._work)
 
@@ -285,6 +293,7 @@ class Machine:
     def __exit__(self, *exception: object) -> None:
         self._over.set()
         self._thread.join()
+        assert self._wrong == []
 
     def _work(self) -> None:
         while not self._over.wait(0.1):  # poll: a kubelet watches, which shows nothing more here
@@ -295,16 +304,21 @@ class Machine:
     def _see_to(self, pod: Object) -> None:
         path = f"{self._pods}/{pod['metadata']['name']}"
         if pod["metadata"].get("deletionTimestamp"):
-            self._api.ask("DELETE", path, {"gracePeriodSeconds": 0})
+            self._tell("DELETE", path, {"gracePeriodSeconds": 0})
             return
         status = self.how(pod)
         if status is None:
             return
         if not pod["spec"].get("nodeName"):
-            target = {"apiVersion": "v1", "kind": "Node", "name": MACHINE}
-            self._api.ask("POST", f"{path}/binding", {"apiVersion": "v1", "kind": "Binding", "target": target})
+            about = {"metadata": {"name": pod["metadata"]["name"]}, "target": {"kind": "Node", "name": MACHINE}}
+            self._tell("POST", f"{path}/binding", {"apiVersion": "v1", "kind": "Binding", **about})
         if not _is_part(status, pod.get("status") or {}):
-            self._api.ask("PATCH", f"{path}/status", {"status": status}, "application/merge-patch+json")
+            self._tell("PATCH", f"{path}/status", {"status": status}, "application/merge-patch+json")
+
+    def _tell(self, *asked: Any) -> None:
+        answer = self._api.ask(*asked)
+        if answer.status in (400, 422):  # it is wrong, and not only late
+            self._wrong.append(answer)
 
 
 def serving(pod: Object) -> Object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -20,6 +21,7 @@ from penstock.model.snapshot import Snapshot, snapshot_id
 from penstock.runtime.workplace import code_path
 from penstock.stack.contracts import Deployer
 from penstock.stack.flavors.docker_deployer import DockerDeployer
+from penstock.stack.flavors.kubernetes_deployer import KubernetesDeployer
 from penstock.stack.flavors.local_deployer import LocalDeployer
 from tests import dockers
 from tests.launching import eventually
@@ -50,7 +52,17 @@ def docker(_: Path, request: pytest.FixtureRequest) -> Deployer:
     return DockerDeployer(engine=engine, base_image=dockers.BASE, index_url="", port_range=(19000, 19999))
 
 
-DEPLOYERS: dict[str, Callable[[Path, pytest.FixtureRequest], Deployer]] = {"local": local, "docker": docker}
+def kubernetes(_: Path, request: pytest.FixtureRequest) -> Deployer:
+    kubeconfig, namespace, port = request.getfixturevalue("kubelet")
+    said = {"kubeconfig": kubeconfig, "namespace": namespace, "service_port": port, "pre_stop": 0}
+    return KubernetesDeployer(image="no-image-here", **said)
+
+
+DEPLOYERS: dict[str, Callable[[Path, pytest.FixtureRequest], Deployer]] = {
+    "local": local,
+    "docker": docker,
+    "kubernetes": kubernetes,
+}
 
 
 @pytest.fixture(params=list(DEPLOYERS))
@@ -69,6 +81,23 @@ def docker_engine() -> Iterator[str]:
     """The address of a Docker engine, if one can be had."""
     with dockers.engine() as (address, _):
         yield address
+
+
+@pytest.fixture
+def kubelet(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, str, int]]:
+    """The kubeconfig of a real control plane, a namespace of it whose pods are carried out here, and the port of services."""
+    from tests import control_planes, kubelets  # importing the client of Kubernetes takes a second
+
+    api, plane = control_planes.cluster(own=True)
+    assert plane is not None
+    look_up = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket,
+        "getaddrinfo",
+        lambda host, *given, **more: look_up("127.0.0.1" if str(host).endswith(".svc") else host, *given, **more),
+    )
+    with control_planes.namespace(api) as space, kubelets.Kubelet(api, plane, space, home / "cache" / "code") as one:
+        yield plane.kubeconfig, space, one.port
 
 
 @pytest.fixture
