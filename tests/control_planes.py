@@ -17,7 +17,6 @@ import subprocess
 import tempfile
 import threading
 import uuid
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -28,7 +27,6 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlencode
 
-import pytest
 import urllib3
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -38,6 +36,7 @@ from kubernetes import config
 
 from tests.launching import eventually
 from tests.ports import new_port
+from tests.skipping import skip_loudly
 
 Object = dict[str, Any]
 
@@ -366,11 +365,7 @@ def cluster(*, own: bool = False) -> tuple[Api, ControlPlane | None]:
         return Api(_FOREIGN), None
     why = _obstacle(own=own)
     if why:
-        text = f"DEPLOYER `kubernetes` IS NOT TESTED against a real API server: {why}"
-        with warnings.catch_warnings():
-            warnings.simplefilter("always")  # a warning is an error otherwise; this one is for the summary
-            warnings.warn(text, stacklevel=2)
-        pytest.skip(text)
+        skip_loudly(f"DEPLOYER `kubernetes` IS NOT TESTED against a real API server: {why}")
     plane = _own()
     return Api(plane.kubeconfig), plane
 

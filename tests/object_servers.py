@@ -22,7 +22,6 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -30,9 +29,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 from urllib.parse import quote
 
-import pytest
-
 from tests.ports import new_port
+from tests.skipping import skip_loudly
 
 BUCKET = "penstock"
 SCHEMES = ["az", "gs", "s3"]
@@ -235,11 +233,7 @@ def require(scheme: str) -> None:
     """Skip the test, loudly, if the server of this kind is not installed."""
     missing = KINDS[scheme].missing()
     if missing:
-        text = f"artifact stores in {scheme}:// are NOT TESTED here: {missing} is not installed"
-        with warnings.catch_warnings():
-            warnings.simplefilter("always")  # a warning is an error otherwise; this one is for the summary
-            warnings.warn(text, stacklevel=2)
-        pytest.skip(text)
+        skip_loudly(f"artifact stores in {scheme}:// are NOT TESTED here: {missing} is not installed")
 
 
 @contextmanager

@@ -361,7 +361,10 @@ def authenticate(installation: Installation, token: str) -> Principal:
 
 
 def take_in(ws: WriteSession, installation: Installation, reference: str, served: Sequence[ServedRun]) -> TakenIn:
-    """Keep the runs that a service has carried out. Those that are known already change nothing."""
+    """Keep the runs that a service has carried out. Those that are known already change nothing.
+
+    Raises `InvalidInput` for a run of a snapshot that the deployment has never served: a service reports for itself.
+    """
     known = deployments.get(ws, reference)
     seat = companions.seat_if_any(ws, known)
     fresh = {one.id: one for one in served}
@@ -388,9 +391,13 @@ def _pipelines(ws: WriteSession, known: Deployment, served: Iterable[ServedRun])
     """Snapshot -> id and name of its pipeline. What an earlier revision has served may be of another one."""
     found = {known.snapshot_id: (known.pipeline_id, known.pipeline_name)}
     for one in served:
-        if one.snapshot_id not in found:
-            snapshot = snapshots.get(ws, one.snapshot_id)
-            found[one.snapshot_id] = (snapshot.pipeline_id, snapshot.content.pipeline)
+        if one.snapshot_id in found:
+            continue
+        if not deployments.has_served(ws, known.id, one.snapshot_id):
+            told = f"Run {one.id} is of snapshot '{one.snapshot_id}', which deployment '{known.name}' has never served."
+            raise InvalidInput(told, errors=[fault("/snapshot_id", "Expected a snapshot of one of its revisions.")])
+        snapshot = snapshots.get(ws, one.snapshot_id)
+        found[one.snapshot_id] = (snapshot.pipeline_id, snapshot.content.pipeline)
     return found
 
 

@@ -52,7 +52,7 @@ class Tender(Background):
                     moving = self.tend()
                 except PenstockError as error:  # the store is away or full
                     log.warning("deployments could not be seen to: %s", error.detail)
-                except Exception:  # one bad row must not stop all others
+                except Exception:  # the thread must live on
                     log.exception("seeing to deployments failed")
                 rung.wait(SOON if moving else LOOK)
 
@@ -82,7 +82,9 @@ class Tender(Background):
             log.warning("deployment %s: %s", known.name, error.detail)
             state = DeploymentState.ERROR if known.wanted == "running" else known.state
             self._write(known, Standing(state=state, reason=str(error), url=known.url, inner_url=known.inner_url))
-            return False
+        except Exception:  # one of them must not stop all others
+            log.exception("deployment %s could not be seen to", known.name)
+        return False
 
     def _see_to(self, known: Deployment, applied: datetime | None) -> bool:
         deployer = self._deployers(known.deployer)

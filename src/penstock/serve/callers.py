@@ -23,7 +23,7 @@ PATIENCE = 10.0
 
 MOST_KNOWN = 10_000
 ASKED_AT_ONCE = 4
-Verdict = tuple[float, type[PenstockError] | None, str]
+Finding = tuple[float, type[PenstockError] | None, str]
 """Until when it holds; what is raised, with which words, for somebody who may not."""
 
 
@@ -61,8 +61,8 @@ class Accounts:
         self._server = plan.server
         self._path = path("deployments", plan.deployment_id, "admission")
         self._holds = plan.settings.auth_cache
-        self._known: OrderedDict[str, Verdict] = OrderedDict()
-        self._asking: dict[str, asyncio.Task[Verdict]] = {}
+        self._known: OrderedDict[str, Finding] = OrderedDict()
+        self._asking: dict[str, asyncio.Task[Finding]] = {}
         self._pool = ThreadPoolExecutor(ASKED_AT_ONCE, thread_name_prefix="penstock-callers")
 
     async def check(self, credential: str) -> None:
@@ -83,7 +83,7 @@ class Accounts:
         if refused is not None:
             raise refused(told)
 
-    async def _ask(self, name: str, credential: str) -> Verdict:
+    async def _ask(self, name: str, credential: str) -> Finding:
         refused: PenstockError | None = None
         try:
             await asyncio.get_running_loop().run_in_executor(self._pool, self._look, credential)

@@ -33,7 +33,9 @@ PATIENCE = 600.0
 """Seconds that a process may take to be ready."""
 
 LOG_LIMIT = 10 * 1024 * 1024
+
 TRIES = 20
+"""How often the lock is tried, every 10 ms: whoever looks at it has it for a moment."""
 
 
 class Worker:
@@ -338,7 +340,7 @@ def _ended(worker: Worker) -> str:
 
 
 def _taken(lock: int) -> bool:
-    """Whether the lock is ours now. Whoever looks whether it is held has it for a moment: that is nobody who keeps it."""
+    """Whether the lock is ours now."""
     for _ in range(TRIES):
         with suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -42,6 +42,7 @@ _LAST = select(func.max(deployment_revisions.c.number)).where(deployment_revisio
 _REVISIONS = select(*_REVISION.columns).where(deployment_revisions.c.deployment_id == bindparam("id"))
 _NEWEST_REVISIONS = _REVISIONS.order_by(deployment_revisions.c.number.desc()).limit(bindparam("limit"))
 _ONE_REVISION = _REVISIONS.where(deployment_revisions.c.number == bindparam("number"))
+_HAS_SERVED = _REVISIONS.where(deployment_revisions.c.snapshot_id == bindparam("snapshot")).limit(1)
 _OF = deployment_keys.c.deployment_id == bindparam("of")
 _NAMED = deployment_keys.c.name == bindparam("called")
 _KEYS = select(*_KEY.columns, deployment_keys.c.digest).where(_OF).order_by(deployment_keys.c.id)
@@ -140,6 +141,11 @@ def revision(rs: ReadSession, deployment_id: str, number: int) -> Revision:
     """What it served under this number. Raises `NotFound`."""
     row = rs.row(_ONE_REVISION, {"id": deployment_id, "number": number})
     return _REVISION.made(found(row, "revision of this deployment", str(number)))
+
+
+def has_served(rs: ReadSession, deployment_id: str, snapshot_id: str) -> bool:
+    """Whether the snapshot was one of its revisions."""
+    return rs.row(_HAS_SERVED, {"id": deployment_id, "snapshot": snapshot_id}) is not None
 
 
 def insert_key(ws: WriteSession, key: DeploymentKey, digest: str) -> None:

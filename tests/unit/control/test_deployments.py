@@ -140,6 +140,18 @@ def test_what_an_earlier_revision_was_asked_is_a_run_of_the_pipeline_that_it_ser
     }
 
 
+def test_a_service_reports_nothing_of_what_it_has_never_served(house: House) -> None:
+    deploy(house)
+    foreign = house.snapshot(replace(CONTENT, pipeline="payroll")).id
+    for snapshot_id in (foreign, new_id()):
+        run = served(snapshot_id)
+        with pytest.raises(InvalidInput, match="never served") as refused, house.here.db.write() as ws:
+            control.take_in(ws, house.here, "served", [run])
+        assert [one["pointer"] for one in refused.value.errors] == ["/snapshot_id"]
+        with pytest.raises(NotFound):
+            house.run(run.id)
+
+
 def test_keys_are_shown_once_and_held_as_hashes(house: House) -> None:
     with pytest.raises(InvalidInput, match="too short"):
         deploy(house, auth_key="short")

@@ -95,6 +95,29 @@ def test_what_the_deployer_says_is_why_it_is_not_there_and_does_not_stay(
     assert (found(house).state, found(house).reason) == (DeploymentState.RUNNING, None)
 
 
+def test_an_error_that_nobody_foresaw_in_one_does_not_stop_the_others(
+    house: House, yard: Yard, tender: Tender, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, snapshot = found(house).id, house.snapshot()
+    with house.here.db.write() as ws:
+        other = control.deploy(ws, house.here, control.Wish(name="other", snapshot=snapshot)).deployment
+    state = yard.state
+
+    def exhausted(deployment_id: str) -> Standing:
+        if deployment_id == first:
+            raise OSError(24, "Too many open files")
+        return state(deployment_id)
+
+    monkeypatch.setattr(yard, "state", exhausted)
+    tender.tend()
+    assert list(yard.plans) == [other.id]
+    assert found(house).state is DeploymentState.PENDING
+    assert "deployment served could not be seen to" in caplog.text
+    monkeypatch.undo()
+    tender.tend()
+    assert found(house).state is DeploymentState.RUNNING
+
+
 def test_it_takes_down_and_removes(house: House, yard: Yard, tender: Tender) -> None:
     tender.tend()
     with house.here.db.write() as ws:
