@@ -1,15 +1,22 @@
-"""How many runs go on, wait and come in, and which is next."""
+"""How many runs go on, wait and come in, and which is next; and a machine that tries it in every order."""
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from penstock.model.limits import AGING
 from tests.acceptance.conftest import PIPELINES
 from tests.acceptance.site_under_test import Site, eventually
 
@@ -208,3 +215,144 @@ def test_a_rate_may_put_runs_off_instead_of_refusing_them(site: Site, limited: s
 
 def moment(text: str) -> datetime:
     return datetime.fromisoformat(text)
+
+
+def _lines(path: Path) -> int:
+    """What runs have written there: a line each. A file is there before the line is."""
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+@dataclass
+class Held:
+    """A run as the machine knows it. It has begun when there is a file at `path`, which its own step has written."""
+
+    id: str
+    number: int
+    turn: datetime
+    path: Path
+    state: str = "queued"
+
+
+class Queue(RuleBasedStateMachine):
+    """Runs under a limit for each of two numbers, against the live application and a model of the queue."""
+
+    site: Site
+
+    @initialize()
+    def begin(self) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="pk-queue-"))
+        self.runs: list[Held] = []
+        self.limit_to(1)
+
+    @rule(most=st.integers(1, 2))
+    def limit_to(self, most: int) -> None:
+        self.most = most
+        limit(self.site, "lab", concurrency=most, concurrency_key="parameters.number")
+        self.let_in()
+
+    @rule(
+        asked=st.lists(st.tuples(st.integers(1, 2), st.sampled_from([0, 50])), min_size=2, max_size=4),
+    )
+    def trigger(self, asked: list[tuple[int, int]]) -> None:
+        """Several at once: which of them is first, the server says."""
+        paths = [self.directory / str(len(self.runs) + place) for place in range(len(asked))]
+
+        def send(one: tuple[int, int], path: Path) -> Held:
+            number, priority = one
+            given = {"deed": "wait", "number": number, "path": str(path)}
+            run = self.site.post("/run_templates/lab/runs", {"parameters": given, "priority": priority})
+            turn = datetime.fromisoformat(run["created"]) - timedelta(seconds=AGING * priority)
+            return Held(run["id"], number, turn, path)
+
+        with ThreadPoolExecutor(4) as pool:
+            new = list(pool.map(send, asked, paths))
+        # What goes on is not called back, whoever comes after it: of those that came at once any may have been first.
+        free = {number: self.most - len(self.those("running", number)) for number in (1, 2)}
+        self.runs += new
+        for number in (1, 2):
+            mine = [one for one in new if one.number == number]
+            if len(mine) > free[number] > 0:
+                begun = eventually(lambda: self.begun(mine, free[number]), what="as many as there is room for")  # noqa: B023
+                for one in begun:
+                    one.state = "running"
+        self.let_in()
+
+    @precondition(lambda self: self.those("running"))
+    @rule(place=st.integers(0, 20))
+    def let_go(self, place: int) -> None:
+        self.end(self.those("running"), place, "completed")
+
+    @precondition(lambda self: self.those("running") + self.those("queued"))
+    @rule(place=st.integers(0, 20))
+    def cancel(self, place: int) -> None:
+        self.end(self.those("running") + self.those("queued"), place, "cancelled")
+
+    @invariant()
+    def what_goes_on_is_what_should(self) -> None:
+        """Who has begun is told by the runs themselves; how they stand, by the server."""
+        wanted = {one.id: one.state for one in self.runs}
+
+        def stands() -> bool:
+            told = self.site.get("/runs", template="lab", size=200)["items"]
+            found = {one["id"]: one["state"] for one in told if one["id"] in wanted}
+            assert found.keys() == wanted.keys()
+            for number in (1, 2):
+                ours = [one for one in told if one["parameters"]["number"] == number and one["id"] in wanted]
+                active = sum(one["state"] not in {"queued", "completed", "cancelled"} for one in ours)
+                assert active <= max(self.most, len(self.those("running", number)))
+            return found == wanted
+
+        eventually(stands, what="every run stands as the model has it")
+        for one in self.runs:
+            if one.state == "queued":
+                assert not one.path.exists(), "it has begun before its turn"
+            elif one.state == "running":
+                eventually(lambda: _lines(one.path), what="it begins")  # noqa: B023  # it is called here
+            assert _lines(one.path) <= 1, "it was carried out twice"
+
+    def those(self, state: str, number: int | None = None) -> list[Held]:
+        return [one for one in self.runs if one.state == state and number in (None, one.number)]
+
+    def begun(self, runs: list[Held], many: int) -> list[Held] | None:
+        found = [one for one in runs if self.site.get(f"/runs/{one.id}")["state"] != "queued"]
+        return found if len(found) == many else None
+
+    def let_in(self) -> None:
+        """Those who wait are let in where there is room, in their turn."""
+        for one in sorted(self.those("queued"), key=lambda one: (one.turn, one.id)):
+            if len(self.those("running", one.number)) < self.most:
+                one.state = "running"
+
+    def end(self, runs: list[Held], place: int, state: str) -> None:
+        if not runs:
+            return
+        one = runs[place % len(runs)]
+        if state == "completed":
+            eventually(lambda: _lines(one.path), what="it begins")
+            release(one.path)
+        else:
+            self.site.post(f"/runs/{one.id}/cancel")
+        assert self.site.ended(one.id)["state"] == state
+        one.state = state
+        self.let_in()
+
+    def teardown(self) -> None:
+        for one in getattr(self, "runs", ()):
+            if one.state in ("queued", "running"):
+                self.site.api.post(f"/runs/{one.id}/cancel")
+        for one in getattr(self, "runs", ()):
+            self.site.ended(one.id)
+        shutil.rmtree(getattr(self, "directory", ""), ignore_errors=True)
+
+
+def test_in_every_order_as_many_go_on_as_may_and_each_in_its_turn(fresh: Site) -> None:
+    kind = type("QueueOfThisSite", (Queue,), {"site": fresh})
+    kind.TestCase.settings = settings(
+        max_examples=6,
+        stateful_step_count=15,
+        phases=[Phase.generate],  # to make a failure smaller is to wait for it again and again
+        deadline=None,
+        print_blob=True,
+        suppress_health_check=list(HealthCheck),
+    )
+    kind.TestCase().runTest()
