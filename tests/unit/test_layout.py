@@ -121,7 +121,7 @@ class TestRooms:
         assert set(self.contract("SQL only")["source_modules"]) == others
 
     def test_a_flavor_is_kept_from_every_room_but_its_own_and_the_nouns(self) -> None:
-        ground = {"errors", "ids", "version"}
+        ground = {"errors", "ids", "locks", "version"}
         files = {path.stem for path in PACKAGE.glob("[a-z]*.py")}
         others = {f"penstock.{name}" for name in (*self.ROOMS, *files) if name not in {"model", "stack", *ground}}
         assert set(self.contract("flavor")["forbidden_modules"]) == others
